@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -29,6 +30,8 @@ from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.scoring import Scorer
 from bnnlab.interfaces.evaluations import Evaluations
 from bnnlab.interfaces.prediction import Prediction
+from bnnlab.nn import linear
+from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab_analysis import uncertainty
 
 LONG = (50, 100, 200)
@@ -124,7 +127,7 @@ def sizes() -> None:
                 stream = Permuted(tasks, 20, 10)
                 bnnlab.run(rule="bp", optimizer="adam", stream=stream, out=folder, name="run",
                            evaluate=name, **said)  # fmt: skip
-                for file in ("metrics.jsonl", "result.json"):
+                for file in ("metrics.jsonl", "result.json", str(CHECKPOINT)):
                     size = (Path(folder) / "run" / file).stat().st_size
                     found.setdefault((file, name), []).append(f"{size / 1e3:.0f} kB")
     for (file, name), told in sorted(found.items()):
@@ -146,22 +149,29 @@ def side_by_side(ways: dict[str, Callable[[], Any]], rounds: int) -> None:
         print(f"| {name} | {span} | {statistics.median(pairs):.2f} |")
 
 
-def prepared(rounds: int) -> None:
-    """Compare predictions at ten weight draws whose inputs are prepared anew, and once."""
+def predictions(rounds: int) -> None:
+    """Compare predictions without and with what makes them faster."""
     stream = Permuted(2, 100, 10_000)
     model = bnnlab.create(
         "model", "mlp", input_shape=(1, 28, 28), classes=10, hidden=[512, 512]
     ).eval()
-    optimizer, tasks = bnnlab.create("optimizer", "bimu", model, test_draws=10), [*stream]
+    tasks = [*stream]
 
-    def predict(room: int) -> None:
-        with mock.patch.object(evaluation, "HELD_NUMBERS", room):
-            for _ in evaluation.Evaluator(model, optimizer, False).predict(tasks, tasks):
-                pass
+    def compare(name: str, optimizer: Any, place: Any, constant: str, without: int) -> None:
+        def predict(value: int) -> None:
+            with mock.patch.object(place, constant, value):
+                for _ in evaluation.Evaluator(model, optimizer, False).predict(tasks, tasks):
+                    pass
 
-    room = evaluation.HELD_NUMBERS
-    ways = {"anew for each draw": lambda: predict(0), "once": lambda: predict(room)}
-    side_by_side({f"inputs prepared {name}": way for name, way in ways.items()}, rounds)
+        said = {"without": without, "with": getattr(place, constant)}
+        ways = {f"{name}, {word}": partial(predict, value) for word, value in said.items()}
+        side_by_side(ways, rounds)
+
+    adam = bnnlab.create("optimizer", "adam", model)
+    bimu = bnnlab.create("optimizer", "bimu", model, test_draws=10)
+    for name, optimizer in (("adam", adam), ("bimu, ten draws", bimu)):
+        compare(f"{name}: products of signs in integers", optimizer, linear, "WORTH", 1 << 60)
+    compare("bimu, ten draws: inputs prepared once", bimu, evaluation, "HELD_NUMBERS", 0)
 
 
 def summaries(rounds: int) -> None:
@@ -207,7 +217,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {arguments.threads} threads\n")
     print("| part | median (range) | ratio |\n|---|---|---|")
     summaries(arguments.rounds)
-    prepared(arguments.rounds)
+    predictions(arguments.rounds)
     print("\n| optimizer | evaluate | a test part | learning a task | ", end="")
     print(" | ".join(f"{n} tasks" for n in LONG) + " |\n" + "|---" * (4 + len(LONG)) + "|")
     for optimizer in ({"name": "adam"}, {"name": "bimu"}):

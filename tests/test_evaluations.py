@@ -11,11 +11,12 @@ from small_runs import assert_same, left, left_torn
 import bnnlab
 from bnnlab import PluginHost, UsageError
 from bnnlab.cli.display import result_lines
-from bnnlab.engine.continual import measures
+from bnnlab.engine.continual import measured, measures
 from bnnlab.engine.experiment import Experiment
 from bnnlab.interfaces.evaluations import WHOLE, Evaluations
 from bnnlab.interfaces.probe import Probe
 from bnnlab.settings.terms import evaluated
+from bnnlab.storage import checkpoint
 from bnnlab.storage.folder import read_metrics
 from bnnlab.storage.rows import packed, unpacked
 
@@ -75,6 +76,11 @@ def test_what_is_measured_is_as_with_all_and_the_rest_is_none(
     there = ALWAYS | WITH.get(evaluate, set())
     assert {name for name in numbers if result[name] is not None} == there
     assert {name: result[name] for name in there} == {name: whole[name] for name in there}
+    known = measured(Evaluations.of(*evaluated(evaluate), True), TASKS, False)
+    assert {name for name in numbers if known[name] is not None} == there
+    assert [[each is None for each in row] for row in known["accuracy"]] == [
+        [each is None for each in row] for row in cells
+    ]
     for name in ("uncertainty", "flips", "diagnostics"):
         assert result[name] == whole[name]
     text = "\n".join(str(each) for each in result_lines(result.as_dict()))
@@ -98,6 +104,8 @@ def test_files_hold_no_row_of_what_was_not_measured(host: PluginHost, tmp_path: 
     assert type(tops[3]) is type(rows[3]) is list
     result = small_runs.read_json(tmp_path / "run/result.json")
     assert result["accuracy"] == rows
+    progress = checkpoint.read(tmp_path / "run" / checkpoint.CHECKPOINT)["progress"]
+    assert progress["accuracy"] == rows
     for row in ([None, None], [None, 0.5, None, 0.25, None], [0.5], [], [[None, 1], [1, 2]], 3):
         assert json.loads(json.dumps(packed(row)), object_hook=unpacked) == row
     with pytest.raises(ValueError, match="form 2, of another version"):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, UsageError
 from bnnlab.interfaces.signs import binary_parameters, is_sign, random_signs, sign
-from bnnlab.nn import layers
+from bnnlab.nn import layers, linear
 from bnnlab.nn.activations import make_activation
 
 
@@ -152,6 +152,27 @@ def test_a_linear_layer_is_scaled_sums_plus_bias(scale: Any, factor: float, bias
         nn.init.normal_(layer.bias, generator=draws(2))
         expected = expected + layer.bias
     torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("rows", [1, 255, 257, 700])
+def test_products_of_signs_in_integers_are_those_of_floats(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "WORTH", 0)
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
+    layer = BinaryLinear(513, 7, scale="fan-in", generator=draws())
+    x = random_signs((rows, 513), draws(1))
+    expected = layer(x)  # with gradients
+    with torch.no_grad():
+        found = linear.linear_of_signs(x, layer.weight)
+        assert found is not None
+        assert torch.equal(found, torch.einsum("bi,oi->bo", x, layer.weight))
+        assert torch.equal(layer(x), expected)
+        x[-1, 5] = math.nan
+        assert linear.linear_of_signs(x, layer.weight) is None
+        assert layer(x).isnan()[-1].all()
+        x[-1, 5] = 0
+        assert linear.linear_of_signs(x, layer.weight) is None
 
 
 @pytest.mark.parametrize("bias", [False, True])

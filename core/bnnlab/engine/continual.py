@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from bnnlab.interfaces.evaluations import Evaluations
+
 Matrix = Sequence[Sequence[float | None]]
 
 RECENT = 5
@@ -27,6 +29,23 @@ def measures(matrix: Matrix, untrained: Sequence[float | None]) -> dict[str, Any
         "forward_transfer": forward_transfer(matrix, untrained),
         "retention": retention(matrix),
     }
+
+
+def measured(evaluations: Evaluations, count: int, told: bool) -> dict[str, Any]:
+    """Return `measures` as a run of `count` tasks will have them: with None for what is not scored.
+
+    Args:
+        evaluations: After which tasks it is scored, and on which.
+        count: How many tasks it has.
+        told: Whether the model is told the task that it is tested on.
+    """
+    goes_ahead = evaluations.forward and not told
+    matrix = []
+    for task in range(count):
+        asked = evaluations.after(task, count)
+        stop = min(asked.stop + (goes_ahead and bool(asked)), count)
+        matrix.append([1.0 if asked.start <= at < stop else None for at in range(count)])
+    return measures(matrix, [1.0 if goes_ahead else None] * count)
 
 
 def average_accuracy(matrix: Matrix) -> float | None:

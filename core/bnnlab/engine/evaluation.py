@@ -122,7 +122,8 @@ class _Inputs:
     def __iter__(self) -> Iterator[Tensor]:
         yield from self._kept
         for number, pieces in enumerate(self._batches[len(self._kept) :], len(self._kept)):
-            batch = torch.cat([_inputs_of(*piece) for piece in pieces])
+            read = [_inputs_of(*piece) for piece in pieces]
+            batch = read[0] if len(read) == 1 else torch.cat(read)
             writes = _writes(batch)
             yield batch
             is_next = number == len(self._kept) and batch.numel() <= self._room

@@ -10,6 +10,7 @@ from torch import Tensor
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.probe import Moment
 from bnnlab.interfaces.stream import Task
+from bnnlab.storage.rows import packed, unpacked
 
 Phase = Literal["start", "epochs", "evaluation"]
 
@@ -96,8 +97,8 @@ class Progress:
         return row
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all of it in plain types and tensors."""
-        return dict(vars(self))
+        """Return all of it in plain types and tensors; of the matrix, only what is measured."""
+        return {**vars(self), "accuracy": packed(self.accuracy)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned.
@@ -110,4 +111,5 @@ class Progress:
             state["generator"] = state.pop("draws")
         if state.keys() != vars(self).keys():
             raise ValueError(f"{', '.join(sorted(state.keys() ^ vars(self).keys()))} do not match")
-        vars(self).update(state)
+        rows = [unpacked(row) if isinstance(row, Mapping) else row for row in state["accuracy"]]
+        vars(self).update({**state, "accuracy": rows})

@@ -4,7 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnnlab.interfaces.signs import leaves_torch
 from bnnlab.nn.binary_layer import BinaryLayer, Scale
+
+WORTH = 1 << 24
+"""Products of two numbers from which a matrix product is worth a look at its factors."""
+ROWS = 256
+"""Rows that are looked at and multiplied together, while they are in the cache."""
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
@@ -23,6 +29,41 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
         together = F.linear(x, weight.flatten(0, 1))  # (B, S * outputs)
         return together.view(len(x), *weight.shape[:2]).transpose(0, 1)
     return torch.matmul(x, weight.mT)
+
+
+def linear_of_signs(x: Tensor, weight: Tensor) -> Tensor | None:
+    """Return what `linear` returns, computed in integers of 8 bits: four times as fast.
+
+    Sums of fewer than 2^24 signs are whole numbers that float32 holds. So the outcome is the same
+    to the last bit, in whichever order a processor adds.
+
+    Returns:
+        None where it would not be the same, or not faster: of small factors, other numbers than -1
+        and +1, other types and devices, without instructions for it, and while gradients or a graph
+        are recorded.
+    """
+    if (
+        not (x.ndim == weight.ndim == 2)
+        or len(x) * weight.numel() < WORTH
+        or torch.is_grad_enabled()
+        or not all(type(each) in (Tensor, nn.Parameter) for each in (x, weight))
+        or not all(each.dtype == torch.float32 and each.is_cpu for each in (x, weight))
+        or not torch.cpu._is_vnni_supported()
+        or leaves_torch()
+        or torch.compiler.is_compiling()
+        or not _are_signs(weight)
+    ):
+        return None
+    found, columns = x.new_empty(len(x), len(weight)), weight.to(torch.int8).T
+    for rows, sums in zip(torch.split(x, ROWS), torch.split(found, ROWS), strict=True):
+        if not _are_signs(rows):
+            return None
+        sums.copy_(torch._int_mm(rows.to(torch.int8), columns))
+    return found
+
+
+def _are_signs(x: Tensor) -> bool:
+    return bool((x.abs() == 1).all())
 
 
 class Linear(nn.Linear):
@@ -71,4 +112,5 @@ class BinaryLinear(BinaryLayer, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map `(..., in_features)` to `(..., out_features)`."""
-        return self._scale_and_shift(linear(input, self.weight))
+        sums = linear_of_signs(input, self.weight)
+        return self._scale_and_shift(linear(input, self.weight) if sums is None else sums)

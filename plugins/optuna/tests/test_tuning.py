@@ -128,6 +128,18 @@ def test_a_measure_that_no_run_has_is_refused(tmp_path: Path, monkeypatch: Any) 
         tuned(planned(tmp_path / "none", {}), monkeypatch)
 
 
+def test_a_measure_that_evaluations_leave_out_is_refused_before_a_run(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    stream = {"name": "permuted-digits", "tasks": 2, "validation": 0.2}
+    said = {"stream": stream, "evaluate": "final", "fresh": True}
+    for measure in ("forgetting", "retention.0", "plasticity"):
+        plan = planned(tmp_path, {"measure": measure, "direction": "minimize"}, **said)
+        with pytest.raises(UsageError, match=rf"{measure} is not.*evaluate=all.*average_accuracy"):
+            tuned(plan, monkeypatch)
+        assert not plan.folder.exists()
+
+
 def test_trials_that_fail_alike_stop_the_study(tmp_path: Path, monkeypatch: Any) -> None:
     told = []
     pretend(monkeypatch, *["it broke"] * 9)

@@ -85,7 +85,8 @@ class Tuner:
         """Make or continue the study; raise UsageError, and leave no new folder, if it cannot."""
         plan, is_new = self._plan, not self._plan.folder.exists()
         if not (plan.folder / PLAN).exists():
-            asked = [executor.submit(examine, settings) for settings in plan.unlike()]
+            measure = plan.tuning.measure
+            asked = [executor.submit(examine, settings, measure) for settings in plan.unlike()]
             if fault := next(filter(None, (each.result() for each in asked)), None):
                 raise fault
         try:

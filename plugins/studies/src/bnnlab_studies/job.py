@@ -17,10 +17,13 @@ from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import CONFIG, RESULT, RunFolder
 from bnnlab.storage.log import hear
 from bnnlab_studies.cells import departures
+from bnnlab_studies.record import leaves
 from bnnlab_studies.results import read_result
 
 if TYPE_CHECKING:
     from bnnlab.engine.experiment import Experiment
+    from bnnlab.interfaces.evaluations import Evaluations
+    from bnnlab.interfaces.probe import Run
 
 PATIENCE = 60.0
 """Seconds to wait for another process that writes to a run's folder."""
@@ -90,22 +93,47 @@ def perform(job: Job) -> Outcome:
     return replace(outcome, said=tuple((each.levelno, each.getMessage()) for each in told))
 
 
-def examine(settings: Mapping[str, Any]) -> UsageError | None:
+def examine(settings: Mapping[str, Any], measure: str = "") -> UsageError | None:
     """Return why a run with these settings cannot begin; None if it can. Nothing is written.
 
     It is a `DownloadError` or a plain `UsageError`, which any engine can send.
+
+    Args:
+        settings: All of them.
+        measure: What the run must measure; empty for nothing.
     """
     from bnnlab.engine.preparing import prepare
 
     host = PluginHost()
     try:
         untracked = {key: it for key, it in settings.items() if key != Kind.TRACKER}
-        prepare(host, resolve(host, [untracked, {"out": None}]))
+        experiment = prepare(host, resolve(host, [untracked, {"out": None}]))
+        _expect_scored(measure, experiment.made)
     except DownloadError as error:
         return DownloadError(str(error))
     except UsageError as error:
         return UsageError(str(error))
     return None
+
+
+def _expect_scored(measure: str, made: "Run") -> None:
+    """Raise UsageError if the evaluations of a run leave out what a measure needs."""
+    from bnnlab.engine.continual import measured
+    from bnnlab.interfaces.evaluations import WHOLE
+
+    schedule, count = made.policy.evaluations, len(made.tasks)
+
+    def numbers(evaluations: "Evaluations") -> dict[str, Any]:
+        return dict(leaves(measured(evaluations, count, made.task_ids), lists=True))
+
+    has, could = numbers(schedule), numbers(WHOLE)
+    needed = "learning_accuracy" if measure == "plasticity" else measure
+    if needed in has and has[needed] is None and could[needed] is not None:
+        there = ", ".join(name for name, it in has.items() if it is not None and "." not in name)
+        raise UsageError(
+            f"{measure} is not measured where a run is scored on {schedule}. evaluate=all, with "
+            f"forward=true, measures it. Measured as it is: {there}."
+        )
 
 
 def _is_outside(error: BaseException, settings: Mapping[str, Any]) -> bool:
