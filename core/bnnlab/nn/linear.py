@@ -39,8 +39,8 @@ def linear_of_signs(x: Tensor, weight: Tensor) -> Tensor | None:
 
     Returns:
         None where it would not be the same, or not faster: of small factors, other numbers than -1
-        and +1, other types and devices, without instructions for it, and while gradients or a graph
-        are recorded.
+        and +1, other types and devices, without instructions for it, under `torch.func`, and while
+        gradients or a graph are recorded.
     """
     if (
         not (x.ndim == weight.ndim == 2)
@@ -49,9 +49,10 @@ def linear_of_signs(x: Tensor, weight: Tensor) -> Tensor | None:
         or not all(type(each) in (Tensor, nn.Parameter) for each in (x, weight))
         or not all(each.dtype == torch.float32 and each.is_cpu for each in (x, weight))
         or not torch.cpu._is_vnni_supported()
+        or torch._C._functorch.maybe_current_level() is not None
         or leaves_torch()
         or torch.compiler.is_compiling()
-        or not _are_signs(weight)
+        or not (_are_signs(x[:1]) and _are_signs(weight))
     ):
         return None
     found, columns = x.new_empty(len(x), len(weight)), weight.to(torch.int8).T
@@ -63,7 +64,8 @@ def linear_of_signs(x: Tensor, weight: Tensor) -> Tensor | None:
 
 
 def _are_signs(x: Tensor) -> bool:
-    return bool((x.abs() == 1).all())
+    least, most = torch.aminmax(x.abs())
+    return float(least) == float(most) == 1
 
 
 class Linear(nn.Linear):
