@@ -28,8 +28,9 @@ from torch import nn
 import bnnlab
 from bnnlab import BinaryConv2d, BinaryLinear, Model, binarize
 from bnnlab_eqprop.bptt import BackpropagationThroughTime
+from bnnlab_eqprop.relaxation import Network, Nudge, States
 from bnnlab_eqprop.rule import EquilibriumPropagation
-from bnnlab_eqprop.units import HardSigmoid
+from bnnlab_eqprop.units import BinaryUnit, HardSigmoid
 from bnnlab_testing.equations import float64
 
 
@@ -93,6 +94,55 @@ def test_stopping_where_nothing_moves_changes_no_bit() -> None:
     gradient(early, model, batch)
     assert early.diagnostics()["residual"] > 0
     assert torch.equal(gradient(eqprop(model, free_steps=steps + 50), model, batch), stopped)
+
+
+class Trembling(Network):
+    """States that every step moves by `size`, to and fro, or on and on."""
+
+    size, on = 0.0, False
+    steps = 0
+
+    def step(self, states: States, nudge: Nudge | None = None) -> None:
+        super().step(states, nudge)
+        self.steps += 1
+        states.s[0] = states.s[0] + self.size * (self.steps if self.on else self.steps % 2)
+
+
+@pytest.mark.parametrize(
+    ("unit", "size", "on", "most"),
+    [
+        (nn.Sigmoid, 4e-16, False, 80),
+        (nn.Sigmoid, 1e-13, False, 300),  # more than rounding
+        (nn.Sigmoid, 4e-16, True, 300),  # much further in time
+        (BinaryUnit, 4e-16, False, 300),  # may come to its threshold
+    ],
+)
+@torch.no_grad()
+def test_states_that_only_move_by_rounding_are_at_rest(
+    unit: Callable[[], nn.Module], size: float, on: bool, most: int
+) -> None:
+    model = redrawn([nn.Sequential(nn.Linear(5, 6), unit()), nn.Linear(6, 3)], (5,))
+    rule, ends = eqprop(model), []
+    for tolerance in (0.0, None):
+        network = Trembling(rule.relaxation.layers, batch_for(model)[0], "synchronous")
+        network.size, network.on = size, on
+        states = network.start(0.4)
+        steps, _ = network.settle(states, 300, tolerance)
+        assert (steps == 300) == (tolerance is None or most == 300)
+        assert steps <= most or tolerance is None
+        ends.append(states.s)
+    for one, other in zip(*ends, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=4e-15)
+
+
+def test_without_a_tolerance_all_steps_are_made_and_change_nothing() -> None:
+    model = dense()
+    batch = batch_for(model)
+    stopped = gradient(eqprop(model, free_steps=400), model, batch)
+    rule = eqprop(model, free_steps=400, tolerance=None)
+    torch.testing.assert_close(gradient(rule, model, batch), stopped, rtol=1e-9, atol=1e-12)
+    assert rule.diagnostics()["free_steps"] == 400
+    assert rule.waits == 0
 
 
 # ------------------------------------------------------------- inference

@@ -111,6 +111,12 @@ def test_a_nudge_that_diverges_names_its_phase() -> None:
         rule.closure(model, batch_for(model))()
 
 
+def test_a_nudge_that_diverges_unread_has_no_loss() -> None:
+    model = redrawn([nn.Linear(5, 6), nn.Linear(6, 3)], (5,), size=0.3)
+    rule = eqprop(model, nudging="one-sided", beta=1e40, tolerance=None)
+    assert rule.closure(model, batch_for(model))().isnan()
+
+
 @pytest.mark.parametrize("rule", ["eqprop", "bptt"])
 def test_states_are_not_rounded_to_bfloat16(rule: str) -> None:
     with pytest.raises(UsageError, match=r"precision: .*float32"):

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch
-from bnnlab_eqprop.inference import RelaxingRule, check_finite
+from bnnlab_eqprop.inference import RelaxingRule
 
 
 class BackpropagationThroughTime(RelaxingRule):
@@ -22,8 +22,7 @@ class BackpropagationThroughTime(RelaxingRule):
         """Relax, and go back through the last updates."""
         self.check(model, batch)
         states = self.relaxation.rest(batch.inputs, self.tolerance)
-        check_finite(states, "free")
         logits = self.relaxation.logits(states)
         loss = self.objective(batch)(logits, batch.targets)
         torch.autograd.backward(loss)
-        return loss, logits
+        return self.checked(loss, {"free": states}), logits

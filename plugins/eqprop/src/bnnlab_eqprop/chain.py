@@ -9,7 +9,7 @@ Equilibrium Prop Match Gradients of Backprop Through Time", NeurIPS 2019) is
 with * a product or a convolution and W_l = alpha_l w_l, the weights times the layer's scale.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,9 @@ from bnnlab.nn.layers import BinaryConv2d, BinaryLinear, Linear
 from bnnlab_eqprop.units import ACTIVATIONS, BinaryUnit, MeanOfCopies
 
 WEIGHTS = (nn.Linear, nn.Conv2d, Linear, BinaryLinear, BinaryConv2d)
+
+NARROW = 16
+"""Outputs below which a product with W.T takes less time with the batch last in memory."""
 
 
 class Layer:
@@ -64,13 +67,10 @@ class Layer:
             W: As `weight` returned it; None to scale the product in place of the weights.
         """
         layer = self.weights
-        x = below.flatten(1) if isinstance(layer, nn.Linear) else below
-        if W is None:
-            z = layer(x)
-        elif isinstance(layer, nn.Linear):
-            z = F.linear(x, W, layer.bias)
+        if isinstance(layer, nn.Linear):
+            z = self._linear(below.flatten(1), W)
         else:
-            z = F.conv2d(x, W, layer.bias, **_geometry(layer))
+            z = layer(below) if W is None else F.conv2d(below, W, layer.bias, **_geometry(layer))
         pool = self.pool
         if pool is None:
             return z, None
@@ -79,6 +79,26 @@ class Layer:
             z, pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode, True
         )
         return a, chosen
+
+    def _linear(self, x: Tensor, W: Tensor | None) -> Tensor:
+        """Return W x + b, `(B, outputs)`; in memory, the batch is the last dimension.
+
+        So the products of a layer with few outputs take half of the time.
+        """
+        layer, alpha = self.weights, 1.0 if W is not None else self.alpha(2)
+        W = layer.weight if W is None else W
+        if isinstance(alpha, Tensor):
+            z = torch.mm(W, x.mT) * alpha
+            return (z if layer.bias is None else z + layer.bias[:, None]).mT
+        x = x if alpha == 1 else x * alpha  # there are fewer inputs than weights
+        z = torch.mm(W, x.mT) if layer.bias is None else torch.addmm(layer.bias[:, None], W, x.mT)
+        return z.mT
+
+    def start(self, a: Tensor, value: float) -> Tensor:
+        """Return states of one value, for the batch of `a`, in memory as `drive` returns them."""
+        if isinstance(self.weights, nn.Linear):
+            return a.new_full((*self.shape, len(a)), value).mT
+        return a.new_full((len(a), *self.shape), value)
 
     def unpool(self, above: Tensor, chosen: Tensor | None) -> Tensor:
         """Return a state put back to the places that pooling chose, zeros elsewhere."""
@@ -99,6 +119,8 @@ class Layer:
         """
         layer = self.weights
         if isinstance(layer, nn.Linear):
+            if a.ndim == 2 and len(W) < NARROW:
+                return torch.addmm(a.mT, W.mT, above.mT).mT
             return torch.addmm(a.flatten(1), above, W).view_as(a)
         above = self.unpool(above, chosen)
         transposed: Tensor = conv2d_input(a.shape, W, above, **_geometry(layer))  # type: ignore[no-untyped-call]
@@ -141,6 +163,11 @@ class Layer:
         _add(w, dW if effective else dW.mul_(alpha))
         if self.weights.bias is not None:
             _add(self.weights.bias, db)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return batches one after the other; in memory, as those of linear layers are."""
+    return torch.cat([x.mT for x in parts], 1).mT if parts[0].ndim == 2 else torch.cat([*parts])
 
 
 def _add(parameter: Tensor, grad: Tensor) -> None:

@@ -24,7 +24,6 @@ class Relaxing(LearningRuleContract):
 
     steps = 40
     falls_to = 0.85
-    waits = 7  # every tenth of 50 free steps looks for rest, and each phase for what is not finite
     unit: ClassVar[type[nn.Module]] = HardSigmoid
     size: ClassVar[float] = 0.5
 
@@ -65,14 +64,14 @@ class TestRandomSign(Relaxing):
     name = "eqprop"
     options = {
         "nudging": "random-sign", "free_steps": 15, "order": "synchronous", "nudge": "drive",
-        "initial": 0.5,
+        "initial": 0.5, "tolerance": None,
     }  # fmt: skip
     own_objective = True
 
 
 class TestEffectiveGradientsOfFixedErrors(Relaxing):
     name = "eqprop"
-    options = {"free_steps": 15, "gradient": "effective", "error": "free"}
+    options = {"free_steps": 15, "gradient": "effective", "error": "free", "tolerance": None}
     own_objective = True
 
 
@@ -92,7 +91,7 @@ class TestReadOut(Relaxing):
 
 class TestBackpropagationThroughTime(Relaxing):
     name = "bptt"
-    options = {"free_steps": 15}
+    options = {"free_steps": 15, "tolerance": None}
     own_objective = True
 
 

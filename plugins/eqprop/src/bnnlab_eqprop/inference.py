@@ -1,5 +1,6 @@
 """The free phase as a model's inference, and what the two rules that relax have in common."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -13,7 +14,7 @@ from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, LearningRule, Loss
 from bnnlab.markers import AtLeast
 from bnnlab_eqprop.chain import Layer, layers_of
-from bnnlab_eqprop.relaxation import Network, Order, States
+from bnnlab_eqprop.relaxation import CHECK_EVERY, Network, Order, States
 from bnnlab_eqprop.units import bounds
 
 Objective = Literal["squared", "cross-entropy"]
@@ -42,7 +43,7 @@ class Relaxation:
     steps: int
     graph_steps: int
     order: Order
-    tolerance: float
+    tolerance: float | None
     initial: float
 
     def network(self, x: Tensor) -> Network:
@@ -89,7 +90,8 @@ class RelaxingRule(LearningRule):
         order: synchronous: all states are updated at once. even-odd: states of odd number first,
             then those of even number.
         tolerance: The free phase ends when no state moves by more than this. 0: when no state moves
-            at all.
+            but by rounding. None: after free_steps; so a step never waits for an accelerator, and a
+            phase that diverges is found by its loss, which is NaN then.
         initial: Value of all states at the start.
     """
 
@@ -101,12 +103,14 @@ class RelaxingRule(LearningRule):
         nudge_steps: Annotated[int, AtLeast(1)] = 10,
         loss: Objective = "squared",
         order: Order = "even-odd",
-        tolerance: Annotated[float, AtLeast(0)] = 0.0,
+        tolerance: Annotated[float | None, AtLeast(0)] = 0.0,
         initial: float = 0.0,
     ) -> None:
         super().__init__()
         self.free_steps, self.nudge_steps = free_steps, nudge_steps
         self.loss, self.order, self.tolerance, self.initial = loss, order, tolerance, initial
+        # for each look at whether states move, and for `checked`
+        self.waits = 0 if tolerance is None else free_steps // CHECK_EVERY + 1
 
     def attach(self, model: Model, generator: torch.Generator) -> None:  # noqa: ARG002
         """Build a dynamical network: each segment of the model becomes a layer of it.
@@ -179,18 +183,23 @@ class RelaxingRule(LearningRule):
         """Return the loss that is learned by."""
         return squared_error if self.loss == "squared" else batch.loss
 
+    def checked(self, loss: Tensor, phases: Mapping[str, States]) -> Tensor:
+        """Return a batch's loss, having seen that no phase has diverged.
 
-def check_finite(states: States, phase: str) -> None:
-    """See that a phase has not diverged.
+        With tolerance None nothing is read: the loss is NaN if one has.
 
-    Raises:
-        RunError: If a state is not finite.
-    """
-    finite = torch.stack([s.sum() for s in states.s]).isfinite()
-    if not bool(finite.all()):
-        number = int((~finite).nonzero()[0]) + 1
-        raise RunError(
-            f"the states of segment {number} are no finite numbers after the {phase} phase: the "
-            "relaxation diverges. Take an activation with bounds (hard sigmoid, hardtanh), weights "
-            "of a smaller scale, or a smaller beta"
-        )
+        Raises:
+            RunError: If a state is not finite.
+        """
+        states = [s for each in phases.values() for s in each.s]
+        finite = torch.stack([s.sum() for s in states]).isfinite()
+        if self.tolerance is None:
+            return torch.where(finite.all(), loss.detach(), torch.nan)
+        if not bool(finite.all()):
+            phase, segment = divmod(int((~finite).nonzero()[0]), len(self.relaxation.layers))
+            raise RunError(
+                f"the states of segment {segment + 1} are no finite numbers after the "
+                f"{[*phases][phase]} phase: the relaxation diverges. Take an activation with "
+                "bounds (hard sigmoid, hardtanh), weights of a smaller scale, or a smaller beta"
+            )
+        return loss

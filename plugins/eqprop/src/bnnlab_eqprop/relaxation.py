@@ -1,21 +1,28 @@
 """How the states of a network come to rest, and what a nudge adds to that."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnlab_eqprop.chain import Layer
+from bnnlab_eqprop.chain import Layer, joined
 from bnnlab_eqprop.units import BinaryUnit
 
 Order = Literal["synchronous", "even-odd"]
 
 CHECK_EVERY = 10
 """Steps between looks at whether the states still move, on an accelerator: each look waits."""
+
+ROUNDING_FROM = 27
+"""Step from which on states are at rest, too, where they only move by rounding: see `settle`."""
+ROUNDING = 8
+"""Units in the last place of the largest state by which rounding may move a state."""
 
 
 @dataclass
@@ -38,7 +45,7 @@ class States:
 
     def twice(self) -> "States":
         """Return the states of this batch and then of the same again."""
-        return self._each(lambda x: torch.cat([x, x]))
+        return self._each(lambda x: joined([x, x]))
 
     def half(self, number: int) -> "States":
         """Return the states of the first (0) or the second (1) half of the batch."""
@@ -86,13 +93,13 @@ class Network:
         """Return the network driven by the batch and the batch again."""
         network = copy(self)
         a, chosen = self._driven
-        network._driven = torch.cat([a, a]), None if chosen is None else torch.cat([chosen, chosen])
+        network._driven = joined([a, a]), None if chosen is None else joined([chosen, chosen])
         return network
 
     def start(self, value: float) -> States:
         """Return states of one value."""
         a = self._driven[0].detach()
-        s = [a.new_full((len(a), *layer.shape), value) for layer in self.layers]
+        s = [layer.start(a, value) for layer in self.layers]
         z = [_output(layer.unit, each) for layer, each in zip(self.layers, s, strict=True)]
         return States(s, z, [None] * len(s))
 
@@ -153,20 +160,29 @@ class Network:
         """Update the states `steps` times, or until no element moves by more than `tolerance`.
 
         With tolerance 0 the updates end when a step changes nothing, as then no later step would
-        change anything. With None all steps are made, and no number is read, so that vmap works.
+        change anything. Sums of many numbers may go on for ever in their last bits. So the updates
+        also end when a third of them, and at least 14, have moved no state by more than `ROUNDING`;
+        but not those of binary units, which may jump late. With None all steps are made, and no
+        number is read, so that vmap works.
 
         Returns:
             The number of steps made, and s_1, ..., s_L before the last one.
         """
         every = 1 if self.x.device.type == "cpu" else CHECK_EVERY
+        jumps = any(isinstance(layer.unit, BinaryUnit) for layer in self.layers)
         before = list(states.s)
+        since = ROUNDING_FROM
+        earlier: list[Tensor] | None = None
         for step in range(1, steps + 1):
             before = list(states.s)
             self.step(states)
             if tolerance is None or step % every:
                 continue
-            if _at_rest(before, states.s, tolerance):
+            is_late = not jumps and step >= since
+            if _at_rest(before, states.s, tolerance, earlier if is_late else None):
                 return step, before
+            if is_late:
+                since, earlier = math.ceil(1.5 * step), list(states.s)
         return steps, before
 
 
@@ -174,16 +190,30 @@ def _output(unit: nn.Module, s: Tensor) -> Tensor:
     return unit.output(s) if isinstance(unit, BinaryUnit) else s
 
 
-def _at_rest(before: list[Tensor], after: list[Tensor], tolerance: float) -> bool:
-    """Return whether no state moved by more than the tolerance.
+def _at_rest(
+    before: list[Tensor], after: list[Tensor], tolerance: float, earlier: list[Tensor] | None
+) -> bool:
+    """Return whether no state moved by more than the tolerance, or since `earlier` by rounding.
 
     The CPU compares the last and smallest state first, and may stop there. Other devices compare
     all at once, so that the host waits once.
     """
-    pairs = zip(reversed(before), reversed(after), strict=True)
-    if after[0].device.type == "cpu" and tolerance == 0:
-        return all(torch.equal(old, new) for old, new in pairs)
-    moved = ((new - old).abs().amax() for old, new in pairs)
+    rests: list[Iterator[Tensor | bool]] = [_still(before, after, tolerance)]
+    if earlier is not None:  # where states swing to and fro, `before` tells
+        rests.append(chain(_still(before, after, None), _still(earlier, after, None)))
     if after[0].device.type == "cpu":
-        return all(float(each) <= tolerance for each in moved)
-    return float(torch.stack([*moved]).amax()) <= tolerance
+        return any(map(all, rests))
+    return bool(torch.stack([torch.stack([*rest]).all() for rest in rests]).any())
+
+
+def _still(
+    before: list[Tensor], after: list[Tensor], tolerance: float | None
+) -> Iterator[Tensor | bool]:
+    """Yield, last state first, whether it moved by no more than that; None: than by rounding."""
+    for old, new in zip(reversed(before), reversed(after), strict=True):
+        if tolerance == 0 and new.device.type == "cpu":
+            yield torch.equal(old, new)
+        else:
+            rounding = ROUNDING * torch.finfo(new.dtype).eps
+            limit = new.abs().amax() * rounding if tolerance is None else tolerance
+            yield (new - old).abs().amax() <= limit

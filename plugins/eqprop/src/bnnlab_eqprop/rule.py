@@ -51,8 +51,8 @@ from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, Loss
 from bnnlab.markers import Positive, Search
-from bnnlab_eqprop.chain import Layer
-from bnnlab_eqprop.inference import RelaxingRule, check_finite
+from bnnlab_eqprop.chain import Layer, joined
+from bnnlab_eqprop.inference import RelaxingRule
 from bnnlab_eqprop.relaxation import Nudge, States
 from bnnlab_eqprop.units import bounds, saturated
 
@@ -110,10 +110,25 @@ class EquilibriumPropagation(RelaxingRule):
         # Gradients are written over those of the batch before: fresh memory costs more than they.
         self._memory: dict[int, Tensor] = {}
         self.sign_seed.random_(generator=generator)
+        self._host: tuple[int, int] | None = None
 
     def step_started(self) -> None:
         """Count the steps: until the next one, beta has a sign of its own."""
         self.batches.add_(1)
+        if self._host is not None:
+            self._host = self._host[0], self._host[1] + 1
+
+    def _load_from_state_dict(self, *args: Any, **given: Any) -> None:
+        super()._load_from_state_dict(*args, **given)
+        self._host = None
+
+    def _sign(self) -> int:
+        """Return the sign of beta. The host reads seed and batch once, and counts on."""
+        if self._host is None:
+            self._host = int(self.sign_seed), int(self.batches)
+        seed, batch = self._host
+        generator = seeds.generator(seed, "sign", batch)
+        return int(torch.randint(0, 2, (), generator=generator)) * 2 - 1
 
     @torch.no_grad()
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -122,14 +137,13 @@ class EquilibriumPropagation(RelaxingRule):
         network = self.relaxation.network(batch.inputs)
         free = network.start(self.relaxation.initial)
         steps, self._before = network.settle(free, self.free_steps, self.tolerance)
-        check_finite(free, "free")
         self.relaxed[0] += 1
         self.relaxed[1] += steps
         self._free = free
         loss, logits = self._read(free, batch)
         beta = self.beta
         if self.nudging == "random-sign":
-            beta *= _sign(int(self.sign_seed), int(self.batches))
+            beta *= self._sign()
         centred = self.nudging == "centred"
         nudged = free.copy()
         if centred:
@@ -137,7 +151,7 @@ class EquilibriumPropagation(RelaxingRule):
         nudge = self._nudge(batch, nudged, beta)
         for _ in range(self.nudge_steps):
             network.step(nudged, nudge)
-        check_finite(nudged, "nudged")
+        loss = self.checked(loss, {"free": free, "nudged": nudged})
         network.choose(nudged)
         if centred:
             self._teach(batch.inputs, nudged.half(0), nudged.half(1), 2 * beta)
@@ -181,10 +195,10 @@ class EquilibriumPropagation(RelaxingRule):
             if number == 0:  # x is the same in both: the difference is enough
                 below, above = x, plus.z[0] - minus.z[0]
             else:
-                above = torch.cat([plus.z[number], -minus.z[number]])
-                below = torch.cat([plus.z[number - 1], minus.z[number - 1]])
+                above = joined([plus.z[number], -minus.z[number]])
+                below = joined([plus.z[number - 1], minus.z[number - 1]])
                 if chosen is not None:
-                    chosen = torch.cat([chosen, cast(Tensor, minus.chosen[number])])
+                    chosen = joined([chosen, cast(Tensor, minus.chosen[number])])
             memory = self._memory.get(number)
             if memory is not None and (memory.device, memory.dtype) != (above.device, above.dtype):
                 memory = None
@@ -231,9 +245,3 @@ def _saturation(layers: Sequence[Layer], states: States) -> dict[str, float]:
         if at_bounds is not None:
             shares[f"saturation.{number}"] = float(at_bounds.float().mean())
     return shares
-
-
-def _sign(seed: int, batch: int) -> int:
-    """Return -1 or +1, drawn for a batch by its number."""
-    generator = seeds.generator(seed, "sign", batch)
-    return int(torch.randint(0, 2, (), generator=generator)) * 2 - 1
