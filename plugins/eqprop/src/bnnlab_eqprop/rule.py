@@ -46,20 +46,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnlab import seeds
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, Loss
 from bnnlab.markers import Positive, Search
 from bnnlab_eqprop.chain import Layer, joined
-from bnnlab_eqprop.inference import RelaxingRule
 from bnnlab_eqprop.relaxation import Nudge, States
+from bnnlab_eqprop.signs import SigningRule
 from bnnlab_eqprop.units import bounds, saturated
 
 Nudging = Literal["one-sided", "random-sign", "centred"]
 
 
-class EquilibriumPropagation(RelaxingRule):
+class EquilibriumPropagation(SigningRule):
     """Learns from how the states at rest move when the last one is nudged towards the target.
 
     The docstring of this module has the equations.
@@ -77,8 +76,6 @@ class EquilibriumPropagation(RelaxingRule):
         options: Options of `RelaxingRule`.
     """
 
-    sign_seed: Tensor
-    batches: Tensor
     relaxed: Tensor
     """Batches since the last call of `diagnostics`, and the steps of their free phases."""
 
@@ -100,8 +97,6 @@ class EquilibriumPropagation(RelaxingRule):
             )
         self.beta, self.nudging, self.nudge, self.error = beta, nudging, nudge, error
         self.gradient = gradient
-        self.register_buffer("sign_seed", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.register_buffer("relaxed", torch.zeros(2, dtype=torch.int64))
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
@@ -109,26 +104,6 @@ class EquilibriumPropagation(RelaxingRule):
         super().attach(model, generator)
         # Gradients are written over those of the batch before: fresh memory costs more than they.
         self._memory: dict[int, Tensor] = {}
-        self.sign_seed.random_(generator=generator)
-        self._host: tuple[int, int] | None = None
-
-    def step_started(self) -> None:
-        """Count the steps: until the next one, beta has a sign of its own."""
-        self.batches.add_(1)
-        if self._host is not None:
-            self._host = self._host[0], self._host[1] + 1
-
-    def _load_from_state_dict(self, *args: Any, **given: Any) -> None:
-        super()._load_from_state_dict(*args, **given)
-        self._host = None
-
-    def _sign(self) -> int:
-        """Return the sign of beta. The host reads seed and batch once, and counts on."""
-        if self._host is None:
-            self._host = int(self.sign_seed), int(self.batches)
-        seed, batch = self._host
-        generator = seeds.generator(seed, "sign", batch)
-        return int(torch.randint(0, 2, (), generator=generator)) * 2 - 1
 
     @torch.no_grad()
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -143,7 +118,7 @@ class EquilibriumPropagation(RelaxingRule):
         loss, logits = self._read(free, batch)
         beta = self.beta
         if self.nudging == "random-sign":
-            beta *= self._sign()
+            beta *= self.sign()
         centred = self.nudging == "centred"
         nudged = free.copy()
         if centred:
