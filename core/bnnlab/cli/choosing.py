@@ -37,7 +37,7 @@ _PANELS: dict[str, str] = {
     ),
     **dict.fromkeys(("warmup", "task_decay"), "Learning rates"),
     **{name: "Learning rates" for name in _OPTIONS if name.startswith("schedule")},
-    **dict.fromkeys(("device", "threads", "precision"), "Computing"),
+    **dict.fromkeys(("device", "threads", "precision", "kernels"), "Computing"),
     **{option.name: "Measuring and compiling" for option in RUN_OPTIONS if option.type is bool},
     **dict.fromkeys(("data", "out", "name"), "Files"),
     "checkpoint_minutes": "Resuming",

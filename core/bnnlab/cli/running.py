@@ -113,8 +113,7 @@ def run(
       bnn run --rule dfa --optimizer meta --stream permuted-mnist --epochs 2
       bnn run --set stream.tasks=3 --set 'model.hidden=[256]'
       bnn run --recipe PLUGIN/NAME --short
-      bnn run --seeds 5   |   bnn run --seeds 0,3,7
-      bnn run --seeds 8 --vectorize
+      bnn run --seeds 0,3,7   |   bnn run --seeds 8 --vectorize
     """
     from bnnlab.storage.folder import RunFolder, config_of  # takes 20 ms, and lists need none of it
 

@@ -58,8 +58,8 @@ class RunSettings:
         precision: Number format of matrix products in training. Weights and gradients are always
             float32.
         compile: Compile each segment with torch.compile. The first step then takes up to minutes.
-        kernels: What updates weights. compiled: loops of bnnlab-kernels, which are faster on a CPU,
-            and make whole steps of a perceptron with batch_size 1; random numbers are others.
+        kernels: What updates weights. compiled: loops of bnnlab-kernels, faster on a CPU; random
+            numbers are others.
         checkpoint_minutes: Minutes between checkpoints within an epoch or an evaluation. 0: after
             every step.
         data: Folder of the data sets. none: $BNNLAB_DATA or the cache folder.
