@@ -169,6 +169,8 @@ def test_products_of_signs_in_integers_are_those_of_floats(
         assert torch.equal(found, torch.einsum("bi,oi->bo", x, layer.weight))
         assert torch.equal(layer(x), expected)
         assert torch.equal(torch.func.vmap(layer)(x[None])[0], expected)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert linear.linear_of_signs(x, layer.weight) is None
         x[-1, 5] = math.nan
         assert linear.linear_of_signs(x, layer.weight) is None
         assert layer(x).isnan()[-1].all()

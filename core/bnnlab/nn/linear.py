@@ -39,8 +39,8 @@ def linear_of_signs(x: Tensor, weight: Tensor) -> Tensor | None:
 
     Returns:
         None where it would not be the same, or not faster: of small factors, other numbers than -1
-        and +1, other types and devices, without instructions for it, under `torch.func`, and while
-        gradients or a graph are recorded.
+        and +1, other types and devices, without instructions for it, under autocast or
+        `torch.func`, and while gradients or a graph are recorded.
     """
     if (
         not (x.ndim == weight.ndim == 2)
@@ -49,6 +49,7 @@ def linear_of_signs(x: Tensor, weight: Tensor) -> Tensor | None:
         or not all(type(each) in (Tensor, nn.Parameter) for each in (x, weight))
         or not all(each.dtype == torch.float32 and each.is_cpu for each in (x, weight))
         or not torch.cpu._is_vnni_supported()
+        or torch.is_autocast_enabled("cpu")
         or torch._C._functorch.maybe_current_level() is not None
         or leaves_torch()
         or torch.compiler.is_compiling()
