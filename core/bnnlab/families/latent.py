@@ -1,5 +1,6 @@
 """Optimizers with one latent weight per binary weight."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -92,6 +93,9 @@ class LatentOptimizer(Optimizer):
             if not parameters:
                 continue
             grads = [cast(Tensor, p.grad) for p in parameters]
+            if self.kernels is not None and group["learned"]:
+                self.learn_compiled(group, parameters, grads)
+                continue
             if not group["binary"]:
                 self.update(group, parameters, parameters, grads)
                 continue
@@ -99,6 +103,18 @@ class LatentOptimizer(Optimizer):
             self.update(group, parameters, latents, grads)
             self.write(parameters, latents)
         return loss
+
+    def learn_compiled(self, group: Group, parameters: list[Tensor], grads: list[Tensor]) -> None:
+        """Let the kernels update what is learned, and write it."""
+        assert self.kernels is not None
+        for parameter, grad in zip(parameters, grads, strict=True):
+            self.kernels.learn(self, group, parameter, [grad])
+        self._write_scales()
+
+    @property
+    def latent_bound(self) -> float:
+        """The largest size of a latent weight; infinite if there is no bound."""
+        return math.inf if self.latent_clip is None else self.latent_clip
 
     def latent(self, parameter: Tensor) -> Tensor | None:
         """Return the latent weight of a binary parameter; a real parameter itself."""

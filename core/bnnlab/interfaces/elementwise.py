@@ -111,6 +111,15 @@ def lying_as(like: Tensor, tensor: Tensor) -> Tensor:
     return tensor if tensor.stride() == like.stride() else torch.empty_like(like).copy_(tensor)
 
 
+def adam_state(value: Tensor, state: dict[str, Any]) -> dict[str, Any]:
+    """Make what Adam keeps for a tensor, `step`, `m` and `v`, if it is missing; return it all."""
+    if "m" not in state:
+        state["step"] = torch.zeros((), device=value.device)
+        state["m"], state["v"] = torch.zeros_like(value), torch.zeros_like(value)
+    state["m"], state["v"] = lying_as(value, state["m"]), lying_as(value, state["v"])
+    return state
+
+
 def adam_step(
     values: list[Tensor],
     grads: list[Tensor],
@@ -127,7 +136,7 @@ def adam_step(
     Args:
         values: The tensors to update.
         grads: Their gradients.
-        states: A dict per tensor with `step`, `m` and `v`, which are made if missing.
+        states: A dict per tensor, as `adam_state` completes it.
         lr: Learning rate.
         beta1: Decay of the first moment m, in [0, 1).
         beta2: Decay of the second moment v, in [0, 1).
@@ -135,10 +144,7 @@ def adam_step(
         weight_decay: L2 penalty, added to the gradient.
     """
     for value, state in zip(values, states, strict=True):
-        if "m" not in state:
-            state["step"] = torch.zeros((), device=value.device)
-            state["m"], state["v"] = torch.zeros_like(value), torch.zeros_like(value)
-        state["m"], state["v"] = lying_as(value, state["m"]), lying_as(value, state["v"])
+        adam_state(value, state)
     adam(
         values,
         list(map(lying_as, values, grads)),

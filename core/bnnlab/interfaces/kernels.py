@@ -1,7 +1,7 @@
 """Compiled loops in the place of torch's operations: what an optimizer says of itself, and they."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ class Functions:
         logit: log(u / (1 - u)).
         normal: The Gaussian quantile of a u in (0, 1).
         where: `where(condition, a, b)` is a where the condition is true, else b.
+        clip: `clip(x, low, high)` is x within these bounds; of NaN, NaN.
+        part: Decorates a function that the functions of formulas call.
     """
 
     number: Callable[[float], Any]
@@ -29,6 +31,8 @@ class Functions:
     logit: Callable[[Any], Any]
     normal: Callable[[Any], Any]
     where: Callable[[Any, Any, Any], Any]
+    clip: Callable[[Any, Any, Any], Any]
+    part: Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,12 @@ class Formulas:
     `Optimizer.numbers` returns. `state` is the weight, and what is kept for it.
 
     Attributes:
-        states: What is kept for each weight: keys of `optimizer.state[parameter]`.
+        states: What is kept for each weight: keys of what `Optimizer.kept` returns.
         learn: `learn(c, state, sums)` returns the next state. The sums are those of the terms of
             all draws; where nothing is drawn, the gradient of the batch-mean loss alone.
         draw: `draw(c, state, u)` returns a weight draw, and what `terms` needs of it, such as its
-            noise; u is uniform in (0, 1). None: the step learns at the deployed weights.
+            noise: what `SummedDraws.draws` returns. u is uniform in (0, 1). None: the step learns
+            at the deployed weights.
         keeps_noise: Whether `terms` needs something else of a draw than the weight itself.
         terms: `terms(noise, g)` returns what a draw gives, a tuple, g being the gradient of the
             batch-mean loss there.
@@ -61,7 +66,8 @@ class Formulas:
 
 
 MakeFormulas = Callable[[Functions], Formulas]
-"""Makes formulas of functions: a function of a module, so that what was compiled is found again."""
+"""Makes formulas of functions: a function of a module, or a frozen dataclass of settings that is
+called, so that what was compiled is found again."""
 
 
 WholeSteps = Callable[[Tensor, Tensor, Any], tuple[Tensor, Tensor]]
@@ -115,7 +121,8 @@ class Compilable:
 
     Attributes:
         formulas: The equations of a step for one weight; None: there are none, or not with the
-            options that it has. The optimizer uses `kernels` wherever it has formulas.
+            options that it has. The optimizer uses `kernels` wherever it has formulas. A subclass
+            that changes a method says them again.
         kernels: The compiled loops that its steps use; None: torch's operations.
     """
 
@@ -128,9 +135,15 @@ class Compilable:
         Args:
             group: The parameter group, with its settings.
             parameter: The learned parameter.
-            ahead: Which step: 1 is the next one, 2 that after it.
+            ahead: Which step: 1 is the next one, 2 that after it; 0, within a step, is this one,
+                which is counted.
         """
         raise NotImplementedError(f"{type(self).__name__} has formulas, and no numbers() for them")
+
+    def kept(self, parameter: Tensor) -> Mapping[str, Tensor]:
+        """Return what formulas find for a parameter by their `states`, also what a step makes."""
+        found: Mapping[str, Tensor] = self.state[parameter]  # type: ignore[attr-defined]
+        return found
 
     def count_steps(self, steps: int) -> None:
         """Hear that compiled loops have made whole steps; by default nothing counts them."""

@@ -14,7 +14,8 @@ import bnnlab
 from bnnlab import BinaryLinear, Model, TaskContext, UsageError
 from bnnlab.families.noise import uniform_
 from bnnlab_bayesbinn import optimizer as home
-from bnnlab_bayesbinn.optimizer import LARGEST_LAMBDA, BayesBiNN, slope_
+from bnnlab_bayesbinn.formulas import LARGEST_LAMBDA
+from bnnlab_bayesbinn.optimizer import BayesBiNN, slope_
 from bnnlab_testing import toy
 from bnnlab_testing.equations import (
     apart,

@@ -5,6 +5,7 @@ A binary parameter w keeps a latent weight W; the gradient at w updates W, and w
 updated directly.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor
 from torch.optim.sgd import sgd
 
 from bnnlab.families.latent import LatentOptimizer
-from bnnlab.interfaces.elementwise import adam_step, lying_as
+from bnnlab.interfaces.elementwise import adam_state, adam_step, lying_as
+from bnnlab.interfaces.kernels import MakeFormulas
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from bnnlab.markers import AtLeast, Decay, Positive, Search
+from bnnlab_backprop import formulas
 
 
 class LatentAdam(LatentOptimizer):
@@ -35,6 +38,7 @@ class LatentAdam(LatentOptimizer):
 
     stackable = True
     capturable = True
+    formulas = staticmethod(formulas.adam)
 
     def __init__(
         self,
@@ -80,6 +84,29 @@ class LatentAdam(LatentOptimizer):
             weight_decay=group["weight_decay"],
         )
 
+    def numbers(self, group: Group, parameter: Tensor, ahead: int = 1) -> Sequence[float]:
+        """Return what `formulas.adam` takes."""
+        (beta1, beta2), lr = group["betas"], group["lr"]
+        t = float(self.kept(parameter)["step"]) + ahead
+        decays = group["weight_decay"], 1 - lr * group["decoupled_decay"]
+        step, root = lr / (1 - beta1**t), (1 - beta2**t) ** -0.5
+        return *decays, beta1, beta2, root, group["eps"], step, self.latent_bound
+
+    def kept(self, parameter: Tensor) -> Mapping[str, Tensor]:
+        """Return the latent weight and its moments."""
+        return adam_state(self.state[parameter]["latent"], self.state[parameter])
+
+    def learn_compiled(self, group: Group, parameters: list[Tensor], grads: list[Tensor]) -> None:
+        """Count the step, and make it."""
+        for parameter in parameters:
+            self.kept(parameter)["step"].add_(1)
+        super().learn_compiled(group, parameters, grads)
+
+    def count_steps(self, steps: int) -> None:
+        """Count steps of all binary weights."""
+        for parameter in self.learned():
+            self.kept(parameter)["step"].add_(steps)
+
 
 class LatentSGD(LatentOptimizer):
     """SGD with momentum on latent weights: V <- momentum V + g, W <- W - lr V.
@@ -115,16 +142,11 @@ class LatentSGD(LatentOptimizer):
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
         """Step SGD on `values`."""
-        velocities = []
-        for parameter, value in zip(parameters, values, strict=True):
-            state = self.state[parameter]
-            velocity = state["velocity"] if "velocity" in state else torch.zeros_like(value)
-            state["velocity"] = lying_as(value, velocity)
-            velocities.append(state["velocity"])
+        states = [self.state[parameter] for parameter in parameters]
         sgd(
             values,
             list(map(lying_as, values, grads)),
-            velocities,
+            list(map(_velocity, values, states)),
             fused=_fused_sgd_is_right(values),
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
@@ -133,6 +155,30 @@ class LatentSGD(LatentOptimizer):
             nesterov=False,
             maximize=False,
         )
+
+    @property
+    def formulas(self) -> MakeFormulas:  # type: ignore[override]
+        """The equations for one weight."""
+        has_momentum = any(group["momentum"] for group in self.learned_groups())
+        return formulas.momentum if has_momentum else formulas.descent
+
+    def numbers(self, group: Group, parameter: Tensor, ahead: int = 1) -> Sequence[float]:  # noqa: ARG002
+        """Return what `formulas.momentum` takes."""
+        return group["weight_decay"], group["momentum"], group["lr"], self.latent_bound
+
+    def kept(self, parameter: Tensor) -> Mapping[str, Tensor]:
+        """Return the latent weight and its velocity."""
+        state = self.state[parameter]
+        _velocity(state["latent"], state)
+        return state
+
+
+def _velocity(value: Tensor, state: dict[str, Any]) -> Tensor:
+    """Return the velocity of a value, which is made if it is missing."""
+    velocity = state["velocity"] if "velocity" in state else torch.zeros_like(value)
+    state["velocity"] = lying_as(value, velocity)
+    found: Tensor = state["velocity"]
+    return found
 
 
 def _fused_sgd_is_right(values: list[Tensor]) -> bool:

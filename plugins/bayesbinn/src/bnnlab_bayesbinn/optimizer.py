@@ -62,26 +62,13 @@ from torch import Tensor
 
 from bnnlab.errors import UsageError
 from bnnlab.families.noise import logistic_
-from bnnlab.families.posterior import BernoulliOptimizer
-from bnnlab.families.summed_draws import SummedDraws
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.elementwise import chunks, draw_chunks, subtract
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.interfaces.signs import write_signs
 from bnnlab.markers import Above, AtLeast, AtMost, Decay, Positive, Search
-
-LARGEST_LAMBDA = 1e6
-"""|lambda| is kept below this. P(w) is exactly 0 or 1 in float32 from 52 on."""
-
-LARGEST_DRAWN = 37.0
-"""A draw, and its derivative, are those at a |lambda| of no more than this.
-
-There P(w) is within 1e-32 of 0 or 1, and float32 still has the derivatives. The size of the noise
-is at most 5.9, so no draw has another sign.
-"""
-
-_LARGEST_TERM = 1e18  # of dw/dmu times a gradient; beyond it lambda is at its bound anyway
+from bnnlab_bayesbinn.formulas import LARGEST_DRAWN, CompilableBayesBiNN
 
 
 def slope_(x: Tensor) -> Tensor:
@@ -104,6 +91,9 @@ def average_signs(optimizer: Optimizer) -> None:
     for group in optimizer.learned_groups():
         lr = optimizer.lr_now(group)
         for weight in (each for each in group["params"] if each.grad is not None):
+            if optimizer.kernels is not None:
+                optimizer.kernels.learn(optimizer, group, weight, [weight.grad])
+                continue
             lamda = optimizer.state[weight]["lambda"]
             for value, g, w in chunks(lamda, weight.grad, weight):
                 subtract(value.mul_(1 - lr), g, lr)
@@ -120,7 +110,7 @@ def _expect_no_overshoot(lr: float, kappa: float) -> None:
         raise UsageError(f"lr {lr:g} is above 1: lower it")
 
 
-class BayesBiNN(SummedDraws, BernoulliOptimizer):
+class BayesBiNN(CompilableBayesBiNN):
     """The Bayesian learning rule for independent binary weights, or its limit, a sign of averages.
 
     The docstring of this module has the equations of both modes.
@@ -145,6 +135,7 @@ class BayesBiNN(SummedDraws, BernoulliOptimizer):
     """
 
     capturable = True
+    formulas = CompilableBayesBiNN.formulas
 
     def __init__(
         self,
@@ -231,12 +222,8 @@ class BayesBiNN(SummedDraws, BernoulliOptimizer):
     def learn(self, group: Group, parameter: Tensor, sums: Sequence[Tensor], count: int) -> None:
         """Apply the equations of mode "posterior", a chunk of each tensor at a time."""
         state, beta, step = self.state[parameter], group["momentum"], self.lr_now(group)
-        lamda, tau = state["lambda"], group["temperature"] if self.train_draws else 1.0
-        factor = self.count(group, "examples") / (tau * count)
-        finfo = torch.finfo(lamda.dtype)  # of float16, 65504
-        largest = min(_LARGEST_TERM, finfo.max / (4 * max(1.0, factor)))
-        bound = min(LARGEST_LAMBDA, finfo.max)
-        kappa = 0.0 if self.prior == "none" else group["prior_precision"]
+        lamda, kappa = state["lambda"], self.kappa(group)
+        factor, largest, bound = self.scale(group, lamda.dtype, count)
         if beta and "m" not in state:
             state["m"] = torch.zeros_like(lamda)
         kept = [state[name] for name in ("prior", "m") if name in state]

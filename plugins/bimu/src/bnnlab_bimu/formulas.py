@@ -4,10 +4,17 @@ With e = exp(2 lambda), P(w = +1) = e / (1 + e), and tanh(lambda) = (e - 1) / (e
 draw with tau = 1 is tanh(rho) = (e u - (1 - u)) / (e u + (1 - u)).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from bnnlab.interfaces.kernels import Formulas, Functions
+from bnnlab.interfaces.kernels import Formulas, Functions, MakeFormulas
+
+
+def of(draws_are_hard: bool, taus: Sequence[float]) -> MakeFormulas:
+    """Return what makes the formulas of these draws, relaxed ones with these temperatures."""
+    if draws_are_hard:
+        return hard
+    return relaxed if all(tau == 1 for tau in taus) else tempered
 
 
 def relaxed(f: Functions) -> Formulas:

@@ -14,6 +14,7 @@ from bnnlab.families.noise import logistic_, uniform_
 from bnnlab.families.posterior import BernoulliOptimizer
 from bnnlab.families.summed_draws import SummedDraws
 from bnnlab.interfaces.elementwise import chunks, draw_chunks
+from bnnlab.interfaces.kernels import MakeFormulas
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from bnnlab.interfaces.signs import write_signs
@@ -111,9 +112,12 @@ class BiMU(SummedDraws, BernoulliOptimizer):
             **posterior,
         )
         self.draws_are_hard = draws == "hard"
-        self.formulas = formulas.relaxed if temperature == 1 else formulas.tempered
-        if self.draws_are_hard:
-            self.formulas = formulas.hard
+
+    @property
+    def formulas(self) -> MakeFormulas:  # type: ignore[override]
+        """The equations for one weight."""
+        taus = [group["temperature"] for group in self.learned_groups()]
+        return formulas.of(self.draws_are_hard, taus)
 
     def numbers(self, group: Group, parameter: Tensor, ahead: int = 1) -> Sequence[float]:  # noqa: ARG002
         """Return tau, the factor of a sum of gradients, lr, 1 / lr_max, rho and 1 / N."""

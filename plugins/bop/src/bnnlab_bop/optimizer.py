@@ -55,15 +55,16 @@ from torch import Tensor
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.elementwise import Scratch, chunks, subtract
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.interfaces.optimizer import Group
 from bnnlab.interfaces.signs import is_binary
 from bnnlab.markers import Above, AtLeast, AtMost, Positive, Search
 from bnnlab.registry.options import per_layer
+from bnnlab_bop.formulas import CompilableBop, limit_of, lower_rates
 
 Factor = Annotated[float, Above(0), AtMost(1)]
 
 
-class Bop(Optimizer):
+class Bop(CompilableBop):
     """Flips a binary weight when the average of its gradients has its sign and is large enough.
 
     The docstring of this module has the equations and what each option does.
@@ -92,6 +93,7 @@ class Bop(Optimizer):
     """
 
     capturable = True
+    formulas = CompilableBop.formulas
 
     def __init__(
         self,
@@ -138,10 +140,11 @@ class Bop(Optimizer):
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         """Make one step: evaluate, flip weights, update the real parameters."""
         loss = closure()
+        learn = self.update if self.kernels is None else self.learn_compiled
         for group in self.learned_groups():
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self.update(group, parameter, parameter.grad)
+                    learn(group, parameter, parameter.grad)
         self.step_real()
         return loss
 
@@ -158,16 +161,13 @@ class Bop(Optimizer):
     def step_begins(self) -> None:
         """Take the numbers of this step, then lower the rates for the next one."""
         super().step_begins()
-        _lower_rates(self.param_groups)
+        lower_rates(self.param_groups)
 
     def step_numbers(self, group: Group) -> dict[str, float]:
         """Return the rate; of weights, that is gamma, also the limit beyond which they flip."""
         numbers = super().step_numbers(group)
         if group["learned"]:
-            limit, gamma = group["threshold"], group["lr"]
-            if group["form"] == "accumulator":  # a scheduler may end at 0, where m stands still
-                limit = limit / gamma if gamma else math.inf
-            numbers["limit"] = group["limit"] = limit  # beyond which no average is left
+            numbers["limit"] = group["limit"] = limit_of(group)  # beyond which no average is left
         return numbers
 
     def update(self, group: Group, parameter: Tensor, grad: Tensor) -> None:
@@ -212,16 +212,6 @@ class Bop(Optimizer):
             for number, (count, size) in enumerate(zip(flips, sizes, strict=True), start=1):
                 found[f"flips_per_weight.{number}"] = count / size
         return found
-
-
-def _lower_rates(groups: list[Group]) -> None:
-    """Count a step, and go down the staircases."""
-    for group in groups:
-        for lr in ("gamma", "scale_lr"):
-            if f"{lr}_decay" in group:
-                group["t"] += 1
-                if group["t"] % group[f"{lr}_decay_steps"] == 0:
-                    group["lr"] *= group[f"{lr}_decay"]
 
 
 def _real_groups(

@@ -21,17 +21,15 @@ def keys(optimizer: Any, steps: int) -> Array:
     return found
 
 
-def numbers(
-    optimizer: Any, group: dict[str, Any], parameter: Tensor, ahead: int = 1
-) -> tuple[np.float32, ...]:
-    """Return the numbers of a step in the type of the loops."""
-    return tuple(map(np.float32, optimizer.numbers(group, parameter, ahead)))
+def numbers(optimizer: Any, group: dict[str, Any], parameter: Tensor) -> tuple[np.float32, ...]:
+    """Return the numbers of the step that is made, in the type of the loops."""
+    return tuple(map(np.float32, optimizer.numbers(group, parameter, 0)))
 
 
 def state_of(formulas: Formulas, optimizer: Any, parameter: Tensor) -> tuple[Array, ...]:
     """Return a parameter and what is kept for it, flat, as arrays of the same memory."""
-    state = optimizer.state[parameter]
-    return flat(parameter), *(flat(state[name]) for name in formulas.states)
+    kept = optimizer.kept(parameter)
+    return flat(parameter), *(flat(kept[name]) for name in formulas.states)
 
 
 def flat(tensor: Tensor) -> Array:

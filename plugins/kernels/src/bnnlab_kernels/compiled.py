@@ -15,6 +15,7 @@ from bnnlab.interfaces.elementwise import CPU_CHUNK
 from bnnlab.interfaces.kernels import Kernels, MakeFormulas, WholeSteps
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.probe import Run
+from bnnlab.interfaces.saying import says
 from bnnlab_kernels.arrays import Array, cut, flat, keys, numbers, state_of
 from bnnlab_kernels.loops import loops_of
 from bnnlab_kernels.steps import steps_of
@@ -120,8 +121,10 @@ def kernels_of(optimizer: Optimizer) -> Compiled:
         UsageError: If it has no formulas, or its parameters are not of the kind that is compiled.
     """
     make, name = optimizer.formulas, type(optimizer).__name__
-    if make is None:
-        raise UsageError(f"{name} has no formulas for compiled loops: leave kernels out")
+    if make is None or not says(optimizer, "formulas"):
+        raise UsageError(
+            f"{name} has no formulas for compiled loops, as it is set: leave kernels out"
+        )
     for parameter in optimizer.learned():
         is_plain = parameter.device.type == "cpu" and parameter.dtype == torch.float32
         if not (is_plain and parameter.is_contiguous()):

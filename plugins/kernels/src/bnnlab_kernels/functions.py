@@ -114,6 +114,16 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return a if condition else b
 
 
+@njit(**INLINE)
+def clip(x: Any, low: Any, high: Any) -> Any:
+    """Return x within bounds; of NaN, NaN."""
+    return low if x < low else (high if x > high else x)
+
+
+part = njit(**INLINE)
+"""Compiles a function that is called in a loop."""
+
+
 _FIVE, _CENTRE, _THREE, _SQRT_TWO = f4(5), f4(2.5), f4(3), f4(1.4142135623730951)
 _C0, _C1, _C2 = f4(2.81022636e-08), f4(3.43273939e-07), f4(-3.5233877e-06)
 _C3, _C4, _C5 = f4(-4.39150654e-06), f4(0.00021858087), f4(-0.00125372503)
@@ -137,7 +147,7 @@ def normal(u: Any) -> Any:
     return _SQRT_TWO * x * (a if w < _FIVE else b)
 
 
-FUNCTIONS = Functions(f4, exp, sqrt, sign, logit, normal, where)
+FUNCTIONS = Functions(f4, exp, sqrt, sign, logit, normal, where, clip, part)
 """What formulas are compiled with."""
 
 

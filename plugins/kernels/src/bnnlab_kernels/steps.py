@@ -10,6 +10,7 @@ from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from torch import Tensor
 
+from bnnlab.interfaces.elementwise import Room
 from bnnlab.interfaces.kernels import MakeFormulas
 from bnnlab.interfaces.objectives import CLASSES
 from bnnlab.interfaces.probe import Run
@@ -225,7 +226,7 @@ class WholePerceptronSteps:
 
     def __init__(self, run: Run, make: MakeFormulas, layers: list[Layer]) -> None:
         self._optimizer: Any = run.optimizer
-        self._make, self._formulas = make, loops_of(make).formulas
+        self._make, self._formulas, self._memory = make, loops_of(make).formulas, Room()
         self._weights = [layer.weight for layer in layers]
         self._network = network = Network(layers)
         self._room: tuple[Any, ...] = network.kinds, network.numbers, network.inputs
@@ -257,7 +258,7 @@ class WholePerceptronSteps:
 
     def _arrays(self) -> Sequence[tuple[Any, ...]]:
         """Return state, weights, noise and sums of all layers."""
-        optimizer, room = self._optimizer, self._optimizer.room
+        optimizer, room = self._optimizer, self._memory
         states, weights, noises, sums = [], [], [], []
         for p in self._weights:
             states.append(state_of(self._formulas, optimizer, p))
@@ -280,6 +281,7 @@ def steps_of(run: Run, make: MakeFormulas) -> WholePerceptronSteps | str:
         ),
         "precision is bfloat16": run.rule.precision is not None,
         "clip_value is set": run.policy.clip_value is not None,
+        "gradient_clip is set": getattr(run.optimizer, "gradient_clip", None) is not None,
         "training inputs are augmented": any(task.train.augment for task in run.tasks),
         "loss is not the cross-entropy": any(task.objective != CLASSES for task in run.tasks),
         "weights are frozen": not all(layer.weight.requires_grad for layer in layers),

@@ -4,6 +4,7 @@ Source: Zeno, Golan, Hoffer and Soudry, "Task Agnostic Continual Learning Using 
 Bayes", 2018 (arXiv 1803.10123).
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from bnnlab.markers import Positive, Search
+from bnnlab_mesu import formulas
 from bnnlab_mesu.gaussian import GaussianOptimizer
 
 
@@ -40,6 +42,8 @@ class BGD(GaussianOptimizer):
         gaussian: Options of `GaussianOptimizer`.
     """
 
+    formulas = staticmethod(formulas.bgd)
+
     def __init__(
         self,
         model: Model,
@@ -48,6 +52,10 @@ class BGD(GaussianOptimizer):
         **gaussian: Any,
     ) -> None:
         super().__init__(model, lr=lr, **gaussian)
+
+    def numbers(self, group: Group, parameter: Tensor, ahead: int = 1) -> Sequence[float]:  # noqa: ARG002
+        """Return lr, after what all have."""
+        return *formulas.shared(self, group, parameter), group["lr"]
 
     def move(self, group: Group, mu: Tensor, sigma: Tensor, x_mu: Tensor, x_sigma: Tensor) -> None:
         """Apply the equations of this module."""

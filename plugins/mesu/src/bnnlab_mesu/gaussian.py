@@ -38,6 +38,7 @@ from bnnlab.interfaces.elementwise import chunks, draw_chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from bnnlab.markers import AtLeast, Below, Positive, Search
+from bnnlab_mesu.limits import limits
 
 
 class GaussianOptimizer(SummedDraws):
@@ -164,23 +165,20 @@ class GaussianOptimizer(SummedDraws):
 
     def learn(self, group: Group, parameter: Tensor, sums: Sequence[Tensor], count: int) -> None:
         """Cut the gradients and `move`; a chunk of each tensor at a time."""
-        finfo, ratio = torch.finfo(parameter.dtype), group["ratio_max"]
-        clamp = finfo.max if group["clamp"] is None else group["clamp"]
         factor = self.count(group, "batch_size") / count
-        smallest, largest = finfo.tiny**0.5, finfo.max**0.5
-        low, high = group["sigma_min"] or smallest, group["sigma_max"] or largest
+        clamp, ratio, low, high, largest = limits(group, parameter.dtype)
         for mu, sigma, *found in chunks(parameter, self.state[parameter]["sigma"], *sums):
             scale = sigma * factor
             # An infinite gradient would be cut like a large one.
             x = [g.nan_to_num(math.nan, math.nan, math.nan).mul_(scale) for g in found]
-            old = None if ratio is None else (mu.clone(), sigma.clone())
+            old = None if ratio == math.inf else (mu.clone(), sigma.clone())
             self.move(group, mu, sigma, *(each.clamp_(-clamp, clamp) for each in x))
             if old is not None:
                 most = ratio * old[1]
                 for value, before in zip((mu, sigma), old, strict=True):
                     torch.clamp(value, before - most, before + most, out=value)
             mu.clamp_(-largest, largest)
-            sigma.clamp_(max(low, smallest), min(high, largest))
+            sigma.clamp_(low, high)
 
     def diagnostics(self) -> dict[str, float]:
         """Return the mean of sigma over all Gaussian weights."""

@@ -5,6 +5,7 @@ Communications 2025 (arXiv 2504.13569).
 """
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
@@ -13,10 +14,9 @@ from torch import Tensor
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from bnnlab.markers import Positive, Search
+from bnnlab_mesu import formulas
 from bnnlab_mesu.gaussian import GaussianOptimizer
-
-SHRINK = 0.25
-"""A step leaves at least this share of sigma."""
+from bnnlab_mesu.limits import SHRINK
 
 
 class MESU(GaussianOptimizer):
@@ -51,6 +51,7 @@ class MESU(GaussianOptimizer):
     """
 
     rates = ("lr", "sigma_lr")
+    formulas = staticmethod(formulas.mesu)
 
     def __init__(
         self,
@@ -75,14 +76,24 @@ class MESU(GaussianOptimizer):
             **gaussian,
         )
 
+    def numbers(self, group: Group, parameter: Tensor, ahead: int = 1) -> Sequence[float]:  # noqa: ARG002
+        """Return lr, sigma_lr, and the prior's mean, variance and pull, after what all have."""
+        own = group["lr"], group["sigma_lr"], group["prior_mean"], *_pull(group)
+        return *formulas.shared(self, group, parameter), *own
+
     def move(self, group: Group, mu: Tensor, sigma: Tensor, x_mu: Tensor, x_sigma: Tensor) -> None:
         """Apply the equations of this module."""
-        prior_variance = group["prior_sigma"] ** 2
-        memory = math.inf if group["memory"] is None else group["memory"]
-        pull = 1 / (memory * prior_variance)
+        prior_variance, pull = _pull(group)
         # 1 + Delta sigma / sigma, so that its bound is a number.
         growth = torch.addcmul(x_sigma, sigma, sigma, value=pull)
         growth.sub_(pull * prior_variance).mul_(-group["sigma_lr"] / 2).add_(1)
         step = torch.sub(group["prior_mean"], mu).mul_(sigma).mul_(pull).sub_(x_mu)
         mu.addcmul_(sigma, step, value=group["lr"])
         sigma.mul_(growth.clamp_(min=SHRINK))
+
+
+def _pull(group: Group) -> tuple[float, float]:
+    """Return the prior's variance, and 1 / (N sigma_p^2)."""
+    prior_variance = group["prior_sigma"] ** 2
+    memory = math.inf if group["memory"] is None else group["memory"]
+    return prior_variance, 1 / (memory * prior_variance)

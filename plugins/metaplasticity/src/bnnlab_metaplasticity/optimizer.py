@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.families.latent import LatentOptimizer
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.elementwise import Scratch, chunks, subtract
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from bnnlab.markers import AtLeast, Decay, Positive, Search
 from bnnlab.registry.options import per_layer
+from bnnlab_metaplasticity.formulas import CompilableMeta, rate_of
 
 
-class MetaplasticAdam(LatentOptimizer):
+class MetaplasticAdam(CompilableMeta):
     """Adam on latent weights whose steps towards zero are damped by the latent weight's size.
 
     With gradient g, moments M and V, step t, and latent weight W:
@@ -63,6 +63,7 @@ class MetaplasticAdam(LatentOptimizer):
 
     stackable = True
     capturable = True
+    formulas = CompilableMeta.formulas
 
     def __init__(
         self,
@@ -115,29 +116,17 @@ class MetaplasticAdam(LatentOptimizer):
     def step_numbers(self, group: Group) -> dict[str, float]:
         """Count the step; return s."""
         group["t"] += 1
-        (beta1, beta2), t = group["betas"], group["t"]
-        return {"s": group["lr"] * math.sqrt(1 - beta2**t) / (1 - beta1**t)}
+        return {"s": rate_of(group, group["t"])}
 
     def update(
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
         """Apply the equations of this module, a chunk of each tensor at a time."""
-        if any(self.state[parameter].get("m") == "auto" for parameter in parameters):
-            raise UsageError(
-                "m='auto' needs the number of steps per task: give m a number, or call "
-                "optimizer.task_started(bnnlab.TaskContext(...)) before the first step"
-            )
-        dtype, eps = values[0].dtype, group["eps"]
-        if 0 < eps < torch.finfo(dtype).tiny:
-            raise UsageError(
-                f"eps {eps:g} is too small for {dtype}, where second moments underflow and steps "
-                "are not finite: keep the model in float32, or give a larger optimizer.eps"
-            )
-        (beta1, beta2), s = group["betas"], self.numbers_now(group)["s"]
+        for parameter in parameters:
+            self.expect_fit(group, parameter)
+        eps, (beta1, beta2), s = group["eps"], group["betas"], self.numbers_now(group)["s"]
         for parameter, value, grad in zip(parameters, values, grads, strict=True):
-            state = self.state[parameter]
-            if "M" not in state:
-                state["M"], state["V"] = torch.zeros_like(value), torch.zeros_like(value)
+            state = self.with_moments(parameter, value)
             m = state.get("m", 0.0)  # what is not learned by the method has none
             for W, g, M, V in chunks(value, grad, state["M"], state["V"]):
                 if group["weight_decay"]:

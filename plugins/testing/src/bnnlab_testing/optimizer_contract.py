@@ -14,6 +14,7 @@ from bnnlab.interfaces.signs import sign
 from bnnlab_testing import toy
 from bnnlab_testing.around_checks import AroundChecks
 from bnnlab_testing.draw_checks import DrawChecks
+from bnnlab_testing.formula_checks import FormulaChecks
 from bnnlab_testing.keeping_checks import KeepingChecks
 from bnnlab_testing.latent_checks import LatentChecks
 from bnnlab_testing.layout_checks import LayoutChecks
@@ -51,6 +52,7 @@ class OptimizerContract(
     DrawChecks,
     StackChecks,
     RecordingChecks,
+    FormulaChecks,
 ):
     """Checks an optimizer. Override `make_model` and `make_rule` where the toys do not suit.
 
