@@ -66,8 +66,7 @@ class Formulas:
 
 
 MakeFormulas = Callable[[Functions], Formulas]
-"""Makes formulas of functions: a function of a module, or a frozen dataclass of settings that is
-called, so that what was compiled is found again."""
+"""Makes formulas of functions: a function of a module, so that what was compiled is found again."""
 
 
 WholeSteps = Callable[[Tensor, Tensor, Any], tuple[Tensor, Tensor]]

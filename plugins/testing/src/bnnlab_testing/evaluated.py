@@ -74,7 +74,7 @@ class Evaluated(Kernels):
 
     def add(
         self, optimizer: Any, parameter: Tensor, noise: Tensor, grads: Tensor, is_first: bool
-    ) -> Sequence[Tensor]:
+    ) -> list[Tensor]:
         """Add the terms of draws."""
         terms = self.formulas.terms or (lambda _, g: (g,))
         with np.errstate(all="ignore"):
