@@ -1,6 +1,6 @@
 """Time and memory of the steps of optimizers that draw weights, and of meta, against the products.
 
-    python benchmarks/posterior.py [OTHER_CHECKOUT] [--rounds 30] [--threads 1]
+    python benchmarks/posterior.py [OTHER_CHECKOUT] [--rounds 30] [--threads 1] [--compiled]
 
 784-2048-2048-10, batch 100, rule bp. Each checkout has a process of its own; all contestants take
 turns within every round. Printed for each: the median time of a step, and the median over rounds of
@@ -9,6 +9,9 @@ and the most bytes per weight that a step holds beside model and state, all draw
 
 The floor is the time of what the equations need, each measured in the same run on a chunk in the
 cache: the products, the bytes that must be read and written, random numbers, functions.
+
+With --compiled, each optimizer of this checkout takes part a second time, with compiled loops of
+bnnlab-kernels; they have another floor, which is not computed.
 """
 
 import argparse
@@ -39,6 +42,8 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any], int]] = {
     "mesu, 3 draws": ("mesu", {"train_draws": 3}, 3),
     "meta": ("meta", {}, 1),
 }
+COMPILED = " compiled"
+"""Ends the name of a contestant that steps by compiled loops."""
 # What one weight needs, per draw and per step: numbers of float32 that are read or written, random
 # numbers, sigmoids, divisions and roots.
 NEEDS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -54,13 +59,17 @@ class Step:
     """A step of an optimizer, again and again."""
 
     def __init__(self, name: str) -> None:
-        optimizer, options, _ = OPTIMIZERS[name]
+        optimizer, options, _ = OPTIMIZERS[name.removesuffix(COMPILED)]
         network = {"weights": "real"} if optimizer == "mesu" else {}
         self.model = bnnlab.create(
             "model", "mlp", input_shape=SIZES[:1], classes=SIZES[-1], hidden=SIZES[1:-1], **network
         )
         self.rule = bnnlab.create("rule", "bp", self.model)
         self.optimizer = bnnlab.create("optimizer", optimizer, self.model, **options)
+        if name.endswith(COMPILED):
+            from bnnlab_kernels.compiled import kernels_of
+
+            self.optimizer.kernels = kernels_of(self.optimizer)
         draws = torch.Generator().manual_seed(0)
         x = torch.randn(BATCH, SIZES[0], generator=draws)
         self.batch = x, torch.randint(0, SIZES[-1], (BATCH,), generator=draws)
@@ -145,6 +154,7 @@ def main() -> None:
     parser.add_argument("other", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
@@ -154,11 +164,13 @@ def main() -> None:
     here = Path(__file__).resolve().parents[1]
     folders = {"now": here, **({"before": given.other.resolve()} if given.other else {})}
     checkouts = {when: Checkout(folder, given.threads) for when, folder in folders.items()}
+    contestants = [(name, when) for name in OPTIMIZERS for when in checkouts]
+    contestants += [(name + COMPILED, "now") for name in OPTIMIZERS if given.compiled]
     times: dict[tuple[str, str], list[float]] = {}
     base: list[float] = []
     for round_ in range(given.rounds + 3):
         asked = checkouts["now"].ask("time", "products")
-        found = {(n, w): c.ask("time", n) for n in OPTIMIZERS for w, c in checkouts.items()}
+        found = {(name, when): checkouts[when].ask("time", name) for name, when in contestants}
         if round_ >= 3:  # the first touch fresh memory
             base.append(asked)
             for key, taken in found.items():
@@ -169,10 +181,12 @@ def main() -> None:
     print("| optimizer | code | ms | / products, per draw | floor | bytes per weight |")
     print("|---|---|---|---|---|---|")
     for (name, when), taken in times.items():
-        ratios = [t / OPTIMIZERS[name][2] / b for t, b in zip(taken, base, strict=True)]
+        draws = OPTIMIZERS[name.removesuffix(COMPILED)][2]
+        ratios = [t / draws / b for t, b in zip(taken, base, strict=True)]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         held = checkouts[when].ask("bytes", name) / WEIGHTS
-        row = f"{1e3 * statistics.median(taken):.1f} | {spread} | {floor(name, smallest):.2f}"
+        least = "" if name.endswith(COMPILED) else f"{floor(name, smallest):.2f}"
+        row = f"{1e3 * statistics.median(taken):.1f} | {spread} | {least}"
         print(f"| {name} | {when} | {row} | {held:.1f} |")
     for checkout in checkouts.values():
         checkout.process.communicate()
