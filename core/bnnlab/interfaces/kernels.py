@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor
@@ -43,7 +44,7 @@ class Formulas:
     `Optimizer.numbers` returns. `state` is the weight, and what is kept for it.
 
     Attributes:
-        states: What is kept for each weight: keys of what `Optimizer.kept` returns.
+        states: What is kept for each weight: keys of what `Optimizer.formula_state` returns.
         learn: `learn(c, state, sums)` returns the next state. The sums are those of the terms of
             all draws; where nothing is drawn, the gradient of the batch-mean loss alone.
         draw: `draw(c, state, u)` returns a weight draw, and what `terms` needs of it, such as its
@@ -128,6 +129,11 @@ class Compilable:
     formulas: MakeFormulas | None = None
     kernels: Kernels | None = None
 
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if isinstance(vars(cls).get("formulas"), FunctionType):  # which would be a method
+            cls.formulas = staticmethod(vars(cls)["formulas"])
+
     def numbers(self, group: dict[str, Any], parameter: Tensor, ahead: int = 1) -> Sequence[float]:
         """Return the numbers c of the `formulas` in a step.
 
@@ -139,7 +145,7 @@ class Compilable:
         """
         raise NotImplementedError(f"{type(self).__name__} has formulas, and no numbers() for them")
 
-    def kept(self, parameter: Tensor) -> Mapping[str, Tensor]:
+    def formula_state(self, parameter: Tensor) -> Mapping[str, Tensor]:
         """Return what formulas find for a parameter by their `states`, also what a step makes."""
         found: Mapping[str, Tensor] = self.state[parameter]  # type: ignore[attr-defined]
         return found

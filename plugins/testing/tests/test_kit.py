@@ -15,6 +15,7 @@ from broken import (  # noqa: F401 - each module adds to CASES
     citizens,
     devices,
     divisions,
+    formulas,
     keeping,
     leaks,
     lives,

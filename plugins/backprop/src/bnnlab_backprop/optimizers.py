@@ -38,7 +38,7 @@ class LatentAdam(LatentOptimizer):
 
     stackable = True
     capturable = True
-    formulas = staticmethod(formulas.adam)
+    formulas = formulas.adam
 
     def __init__(
         self,
@@ -87,25 +87,25 @@ class LatentAdam(LatentOptimizer):
     def numbers(self, group: Group, parameter: Tensor, ahead: int = 1) -> Sequence[float]:
         """Return what `formulas.adam` takes."""
         (beta1, beta2), lr = group["betas"], group["lr"]
-        t = float(self.kept(parameter)["step"]) + ahead
+        t = float(self.formula_state(parameter)["step"]) + ahead
         decays = group["weight_decay"], 1 - lr * group["decoupled_decay"]
         step, root = lr / (1 - beta1**t), (1 - beta2**t) ** -0.5
         return *decays, beta1, beta2, root, group["eps"], step, self.latent_bound
 
-    def kept(self, parameter: Tensor) -> Mapping[str, Tensor]:
+    def formula_state(self, parameter: Tensor) -> Mapping[str, Tensor]:
         """Return the latent weight and its moments."""
         return adam_state(self.state[parameter]["latent"], self.state[parameter])
 
     def learn_compiled(self, group: Group, parameters: list[Tensor], grads: list[Tensor]) -> None:
         """Count the step, and make it."""
         for parameter in parameters:
-            self.kept(parameter)["step"].add_(1)
+            self.formula_state(parameter)["step"].add_(1)
         super().learn_compiled(group, parameters, grads)
 
     def count_steps(self, steps: int) -> None:
         """Count steps of all binary weights."""
         for parameter in self.learned():
-            self.kept(parameter)["step"].add_(steps)
+            self.formula_state(parameter)["step"].add_(steps)
 
 
 class LatentSGD(LatentOptimizer):
@@ -166,7 +166,7 @@ class LatentSGD(LatentOptimizer):
         """Return what `formulas.momentum` takes."""
         return group["weight_decay"], group["momentum"], group["lr"], self.latent_bound
 
-    def kept(self, parameter: Tensor) -> Mapping[str, Tensor]:
+    def formula_state(self, parameter: Tensor) -> Mapping[str, Tensor]:
         """Return the latent weight and its velocity."""
         state = self.state[parameter]
         _velocity(state["latent"], state)

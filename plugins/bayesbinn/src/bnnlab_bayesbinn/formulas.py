@@ -115,7 +115,7 @@ class CompilableBayesBiNN(SummedDraws, BernoulliOptimizer):
         step = group["lr"] / (1 - beta ** (group["t"] + ahead))
         return group["temperature"], factor, largest, kappa, beta, step, bound
 
-    def kept(self, parameter: Tensor) -> Mapping[str, Tensor]:
+    def formula_state(self, parameter: Tensor) -> Mapping[str, Tensor]:
         """Return what is kept, with a prior of 0 before there is another."""
         state = self.state[parameter]
         names = {"prior": self.mode == "posterior", "m": self._averages()}

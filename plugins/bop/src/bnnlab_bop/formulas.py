@@ -61,7 +61,7 @@ class CompilableBop(Optimizer):
             lower_rates([later])
         return later["lr"], limit_of(later)
 
-    def kept(self, parameter: Tensor) -> Mapping[str, Tensor]:
+    def formula_state(self, parameter: Tensor) -> Mapping[str, Tensor]:
         """Return the average, and room in which flips are counted, of 0."""
         flipped = self._room("flipped", parameter, 1)[0].zero_()
         return {**self.state[parameter], "flipped": flipped}

@@ -28,7 +28,7 @@ def numbers(optimizer: Any, group: dict[str, Any], parameter: Tensor) -> tuple[n
 
 def state_of(formulas: Formulas, optimizer: Any, parameter: Tensor) -> tuple[Array, ...]:
     """Return a parameter and what is kept for it, flat, as arrays of the same memory."""
-    kept = optimizer.kept(parameter)
+    kept = optimizer.formula_state(parameter)
     return flat(parameter), *(flat(kept[name]) for name in formulas.states)
 
 

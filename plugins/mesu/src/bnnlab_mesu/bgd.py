@@ -42,7 +42,7 @@ class BGD(GaussianOptimizer):
         gaussian: Options of `GaussianOptimizer`.
     """
 
-    formulas = staticmethod(formulas.bgd)
+    formulas = formulas.bgd
 
     def __init__(
         self,

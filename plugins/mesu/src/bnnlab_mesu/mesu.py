@@ -51,7 +51,7 @@ class MESU(GaussianOptimizer):
     """
 
     rates = ("lr", "sigma_lr")
-    formulas = staticmethod(formulas.mesu)
+    formulas = formulas.mesu
 
     def __init__(
         self,

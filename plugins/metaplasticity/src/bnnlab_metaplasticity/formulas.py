@@ -67,7 +67,7 @@ class CompilableMeta(LatentOptimizer):
         s, m = rate_of(group, group["t"] + ahead), self.state[parameter]["m"]
         return s, m, *group["betas"], group["eps"], group["weight_decay"]
 
-    def kept(self, parameter: Tensor) -> Mapping[str, Tensor]:
+    def formula_state(self, parameter: Tensor) -> Mapping[str, Tensor]:
         """Return the latent weight, if there is one, and the moments."""
         value = self.latent(parameter)
         assert value is not None

@@ -105,11 +105,11 @@ class Evaluated(Kernels):
 
 def state_of(formulas: Formulas, optimizer: Any, parameter: Tensor) -> list[Tensor]:
     """Return a parameter, and what is kept for it by the formulas."""
-    kept = optimizer.kept(parameter)
+    kept = optimizer.formula_state(parameter)
     missing = [name for name in formulas.states if name not in kept]
     assert not missing, (
         f"the formulas' states {', '.join(missing)} are not there before the first step: let "
-        "kept() make them"
+        "formula_state() make them"
     )
     return [parameter.detach(), *(kept[name] for name in formulas.states)]
 
