@@ -1,14 +1,17 @@
 """Whole steps of the optimizers beside bimu are single steps with torch's network."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import small_runs
 import torch
+from small_runs import assert_same, left, left_torn
 from torch import Tensor
 
 import bnnlab
-from bnnlab import seeds
+from bnnlab import PluginHost, seeds
 from bnnlab.interfaces.batch import TaskLoss
 from bnnlab.interfaces.objectives import CLASSES
 from bnnlab.interfaces.policy import USUAL
@@ -91,3 +94,21 @@ def test_a_gradient_that_is_clipped_is_said() -> None:
     optimizer = bnnlab.create("optimizer", "adam", model, seed=0, gradient_clip=1.0)
     optimizer.kernels = kernels_of(optimizer)
     assert "gradient_clip is set" in whole_steps((model, rule, optimizer))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [{"batch_size": 1, "steps": 60}, {"batch_size": 10, "steps": 8}])
+@pytest.mark.parametrize("which", ["adam", "meta", "bop", "bayesbinn", "mesu"])
+def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
+    which: str, size: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, options, network = OPTIMIZERS[which]
+    usual = {"rule": "bp", "kernels": "compiled", "epochs": 1, "checkpoint_minutes": 0}
+    given = {key: value for key, value in options.items() if key != "batch_size"}
+    made = {"optimizer": {"name": name, **given}, "model": {"hidden": [12], **network}}
+    host = PluginHost()
+    whole = left(small_runs.experiment(host, tmp_path / "whole", usual, size, made))
+    run = small_runs.experiment(host, tmp_path / "torn", usual, size, made)
+    torn, crashes = left_torn(host, run, monkeypatch)
+    assert crashes > 5
+    assert_same(torn, whole)
