@@ -17,7 +17,7 @@ from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.probe import Run
 from bnnlab.interfaces.saying import says
 from bnnlab_kernels.arrays import Array, cut, flat, keys, numbers, state_of
-from bnnlab_kernels.loops import loops_of
+from bnnlab_kernels.loops import Loop, loops_of
 from bnnlab_kernels.steps import steps_of
 
 
@@ -65,11 +65,11 @@ class Compiled(Kernels):
         """Add the terms of draws in rooms."""
         count = self.loops.formulas.count
         sums = [optimizer.room(f"sum {n}", parameter, 1)[0] for n in range(count)]
-        for room in sums if is_first else ():
-            room.zero_()
-        every = [*map(flat, sums)]
+        every, loop = [*map(flat, sums)], self.loops.put if is_first else self.loops.add
         for each in zip(noise, grads, strict=True):
-            _in_parts(parameter.numel(), partial(self._add, [*map(flat, each)], every))
+            arrays = [*map(flat, each)]
+            _in_parts(parameter.numel(), partial(_add, loop, arrays, every))
+            loop = self.loops.add
         return sums
 
     def learn(
@@ -87,15 +87,16 @@ class Compiled(Kernels):
     ) -> None:
         self.loops.draw(c, cut(state, part), *which, part.start, *cut(arrays, part))
 
-    def _add(self, arrays: Sequence[Array], sums: Sequence[Array], part: slice) -> None:
-        self.loops.add(*cut(arrays, part), cut(sums, part))
-
     def whole_steps(self, run: Run) -> WholeSteps | str:
         """Return what makes the steps of a perceptron."""
         return steps_of(run, self._make)
 
     def _state(self, optimizer: Any, parameter: Tensor) -> Sequence[Array]:
         return state_of(self.loops.formulas, optimizer, parameter)
+
+
+def _add(loop: Loop, arrays: Sequence[Array], sums: Sequence[Array], part: slice) -> None:
+    loop(*cut(arrays, part), cut(sums, part))
 
 
 def _in_parts(size: int, work: Callable[[slice], None]) -> None:

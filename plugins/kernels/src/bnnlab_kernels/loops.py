@@ -22,13 +22,15 @@ class Loops:
         formulas: They are compiled from these.
         draw: `draw(c, state, key, parameter, draw, start, w, noise)` draws the weights of a part
             that begins at `start`.
-        add: `add(noise, grads, sums)` adds the terms of a draw to the sums.
+        put: `put(noise, grads, sums)` writes the terms of a first draw into the sums.
+        add: `add(noise, grads, sums)` adds those of a further one.
         add_outer: `add_outer(noise, d, x, sums)` does it for gradients `d[j] x[i]`.
         learn: `learn(c, state, sums)` updates a parameter.
     """
 
     formulas: Formulas
     draw: Loop
+    put: Loop
     add: Loop
     add_outer: Loop
     learn: Loop
@@ -39,7 +41,8 @@ def loops_of(make: MakeFormulas) -> Loops:
     """Compile the loops of formulas: each when it is first called, in about a second."""
     formulas = make(FUNCTIONS)
     read_state, read_sums = read(1 + len(formulas.states)), read(formulas.count)
-    write_state, add_to_sums = write(1 + len(formulas.states)), add_to(formulas.count)
+    write_state, write_sums = write(1 + len(formulas.states)), write(formulas.count)
+    add_to_sums = add_to(formulas.count)
     learn_one = njit(**INLINE)(formulas.learn)
     draw_one = njit(**INLINE)(formulas.draw or _nothing)
     terms_of = njit(**INLINE)(formulas.terms or _gradient)
@@ -61,6 +64,11 @@ def loops_of(make: MakeFormulas) -> Loops:
             w[i] = draw_one(c, read_state(state, i), uniform(start + i, first, second))[0]
 
     @njit(**FAST)
+    def put(noise: Any, grads: Any, sums: Any) -> None:
+        for i in range(len(noise)):
+            write_sums(sums, i, terms_of(noise[i], grads[i]))
+
+    @njit(**FAST)
     def add(noise: Any, grads: Any, sums: Any) -> None:
         for i in range(len(noise)):
             add_to_sums(sums, i, terms_of(noise[i], grads[i]))
@@ -78,7 +86,7 @@ def loops_of(make: MakeFormulas) -> Loops:
             write_state(state, i, learn_one(c, read_state(state, i), read_sums(sums, i)))
 
     draws = draw_with_noise if formulas.keeps_noise else draw
-    return Loops(formulas, draws, add, add_outer, learn)
+    return Loops(formulas, draws, put, add, add_outer, learn)
 
 
 def _nothing(_c: Any, _state: Any, u: Any) -> Any:
