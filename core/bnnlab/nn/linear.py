@@ -44,15 +44,15 @@ def linear_of_signs(x: Tensor, weight: Tensor) -> Tensor | None:
     """
     if (
         not (x.ndim == weight.ndim == 2)
-        or len(x) * weight.numel() < WORTH
         or torch.is_grad_enabled()
+        or leaves_torch()
+        or torch.compiler.is_compiling()  # a graph would be of this number of rows alone
+        or len(x) * weight.numel() < WORTH
         or not all(type(each) in (Tensor, nn.Parameter) for each in (x, weight))
         or not all(each.dtype == torch.float32 and each.is_cpu for each in (x, weight))
         or not torch.cpu._is_vnni_supported()
         or torch.is_autocast_enabled("cpu")
         or torch._C._functorch.maybe_current_level() is not None
-        or leaves_torch()
-        or torch.compiler.is_compiling()
         or not (_are_signs(x[:1]) and _are_signs(weight))
     ):
         return None
