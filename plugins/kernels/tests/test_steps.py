@@ -17,7 +17,7 @@ from torch import Tensor
 import bnnlab
 from bnnlab import PluginHost, seeds
 from bnnlab.engine.lockstep import run_together
-from bnnlab.errors import UsageError
+from bnnlab.errors import RunError, UsageError
 from bnnlab.interfaces.objectives import CLASSES, Classes
 from bnnlab.interfaces.policy import USUAL
 from bnnlab_kernels import compiled
@@ -227,6 +227,19 @@ def test_parameters_that_are_not_compiled_are_refused() -> None:
 
 
 # -------------------------------------------------------------------- runs
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.double, lambda x: x.T.contiguous().T])
+def test_state_of_another_kind_is_refused(change: Any) -> None:
+    made = learner({})
+    single(made, *examples(1))
+    state = made[2].state[made[2].learned()[0]]
+    state["lambda"] = change(state["lambda"])
+    with pytest.raises(RunError, match="cannot write into 'lambda' of BiMU"):
+        single(made, *examples(1))
+    with pytest.raises(RunError, match="must be float32, contiguous"):
+        whole(made, *examples(1))
+
 
 ONLINE: dict[str, Any] = {
     "rule": "bp",

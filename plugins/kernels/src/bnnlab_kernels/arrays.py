@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bnnlab.errors import RunError
 from bnnlab.interfaces.kernels import Formulas
 
 Array = np.ndarray[Any, Any]
@@ -27,9 +28,22 @@ def numbers(optimizer: Any, group: dict[str, Any], parameter: Tensor) -> tuple[n
 
 
 def state_of(formulas: Formulas, optimizer: Any, parameter: Tensor) -> tuple[Array, ...]:
-    """Return a parameter and what is kept for it, flat, as arrays of the same memory."""
+    """Return a parameter and what is kept for it, flat, as arrays of the same memory.
+
+    Raises:
+        RunError: If other code left something that lies otherwise in memory.
+    """
     kept = optimizer.formula_state(parameter)
-    return flat(parameter), *(flat(kept[name]) for name in formulas.states)
+    every = {"a parameter": parameter, **{name: kept[name] for name in formulas.states}}
+    for name, tensor in every.items():
+        is_plain = tensor.is_contiguous() and tensor.dtype == torch.float32
+        if not is_plain or tensor.shape != parameter.shape:
+            raise RunError(
+                f"compiled loops cannot write into {name!r} of {type(optimizer).__name__}, a "
+                f"tensor {tuple(tensor.shape)} of {tensor.dtype}: it must be float32, contiguous, "
+                f"and of the weight's shape {tuple(parameter.shape)}"
+            )
+    return tuple(map(flat, every.values()))
 
 
 def flat(tensor: Tensor) -> Array:
