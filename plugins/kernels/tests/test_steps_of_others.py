@@ -32,8 +32,7 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "bgd": ("bgd", {"batch_size": 1, "train_draws": 1}, REAL),
 }  # fmt: skip
 
-FAST = {"mesu"}
-"""Tried in every run of the tests: it takes seconds to compile each."""
+pytestmark = pytest.mark.slow  # it takes seconds to compile each
 
 
 def learner(which: str) -> tuple[Any, Any, Any]:
@@ -58,15 +57,12 @@ def whole_steps(made: Any) -> Any:
     return found if isinstance(found, str) else lambda *pair: found(*pair, task)
 
 
-def examples(count: int = 24) -> tuple[Tensor, Tensor]:
+def examples(count: int = 10) -> tuple[Tensor, Tensor]:
     draws = seeds.generator(0, "examples")
     return torch.randn(count, 1, 5, 5, generator=draws), torch.arange(count) % 4
 
 
-@pytest.mark.parametrize(
-    "which",
-    [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS],
-)
+@pytest.mark.parametrize("which", OPTIMIZERS)
 def test_whole_steps_are_single_steps(which: str) -> None:
     one, (model, rule, optimizer) = learner(which), learner(which)
     loss = TaskLoss(CLASSES)
