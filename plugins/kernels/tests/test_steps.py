@@ -187,7 +187,8 @@ class OwnRule(type(learner({})[1])):  # type: ignore[misc]
         ({"dropout": 0.5}, None, {}, "model has Dropout"),
         ({"activation": "tanh"}, None, {}, "model has Tanh"),
         ({"surrogate": "swish"}, None, {}, "model has Sign"),
-        ({"real_output": True}, None, {}, "learns other parameters"),
+        ({"real_output": True}, None, {}, "does not learn the weight of each layer"),
+        ({"norm": "group", "groups": 12}, None, {}, "model has GroupNorm"),
         ({}, hooked, {}, "more than its segments"),
         ({}, frozen, {}, "weights are frozen"),
         ({}, inferring, {}, "infers by its rule"),
@@ -210,6 +211,8 @@ def test_rules_losses_and_augmentation_that_they_do_not_know_are_said() -> None:
     run = run_of(made)
     run.tasks[0].objective = Classes("squared-hinge")
     assert "loss is not" in optimizer.kernels.whole_steps(run)
+    run.tasks[0].objective = Classes(smoothing=0.1)
+    assert "label_smoothing is set" in optimizer.kernels.whole_steps(run)
     run = run_of(made)
     run.tasks[0].train.augment = lambda images, _: images
     assert "augmented" in optimizer.kernels.whole_steps(run)

@@ -96,9 +96,11 @@ def _added(layers: list[Layer], part: Any) -> bool:
     layer = layers[-1]
     if kind in (nn.LayerNorm, nn.GroupNorm):
         whole = kind is nn.GroupNorm or part.normalized_shape == (len(layer.weight),)
-        if layer.groups or part.weight is not None or not whole:
+        groups = getattr(part, "num_groups", 1)
+        is_known = not layer.groups and part.weight is None and whole
+        if not is_known or groups == len(layer.weight):  # which torch refuses, too
             return False
-        layer.groups, layer.eps = getattr(part, "num_groups", 1), part.eps
+        layer.groups, layer.eps = groups, part.eps
         return True
     if kind in STEPS and part.surrogate in SURROGATES:
         layer.activation, layer.surrogate = STEPS[kind], SURROGATES[part.surrogate]

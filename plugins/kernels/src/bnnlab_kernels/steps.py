@@ -283,9 +283,15 @@ def steps_of(run: Run, make: MakeFormulas) -> WholePerceptronSteps | str:
         "clip_value is set": run.policy.clip_value is not None,
         "gradient_clip is set": getattr(run.optimizer, "gradient_clip", None) is not None,
         "training inputs are augmented": any(task.train.augment for task in run.tasks),
+        "label_smoothing is set": any(
+            getattr(task.objective, "smoothing", 0) for task in run.tasks
+        ),
         "loss is not the cross-entropy": any(task.objective != CLASSES for task in run.tasks),
         "weights are frozen": not all(layer.weight.requires_grad for layer in layers),
-        "the optimizer learns other parameters": [id(its.weight) for its in layers] != learned,
+        "the optimizer's method does not learn the weight of each layer": [
+            id(its.weight) for its in layers
+        ]
+        != learned,
     }
     found = [why for why, is_so in said.items() if is_so]
     return found[0] if found else WholePerceptronSteps(run, make, layers)

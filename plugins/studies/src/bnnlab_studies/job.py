@@ -129,10 +129,12 @@ def _expect_scored(measure: str, made: "Run") -> None:
     has, could = numbers(schedule), numbers(WHOLE)
     needed = "learning_accuracy" if measure == "plasticity" else measure
     if needed in has and has[needed] is None and could[needed] is not None:
+        is_ahead = measure.partition(".")[0] in ("forward_transfer", "untrained_accuracy")
+        ahead = ", with forward=true," if is_ahead else ""
         there = ", ".join(name for name, it in has.items() if it is not None and "." not in name)
         raise UsageError(
-            f"{measure} is not measured where a run is scored on {schedule}. evaluate=all, with "
-            f"forward=true, measures it. Measured as it is: {there}."
+            f"{measure} is not measured where a run is scored on {schedule}. evaluate=all{ahead} "
+            f"measures it. Measured as it is: {there}."
         )
 
 

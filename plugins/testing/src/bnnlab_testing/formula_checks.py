@@ -37,7 +37,8 @@ class FormulaChecks(OptimizerChecks):
     def test_its_formulas_are_what_its_steps_compute(self) -> None:
         """In float64, by NumPy, they give the weights and the state that its own steps leave.
 
-        So it is in four steps of two tasks, with the same weight draws and gradients.
+        So it is in four steps of two tasks, the second at other learning rates, with the same
+        weight draws and gradients.
         """
         one, other = self._with_formulas(), self._with_formulas()
         for model, _ in (one, other):
@@ -118,6 +119,8 @@ class FormulaChecks(OptimizerChecks):
         for index in range(2):
             task = toy.make_task(index)
             told = [toy.context(task, m, self.make_rule(m), toy.GOES_ON) for m in (model, copy)]
+            for group in (*optimizer.param_groups, *its.param_groups) if index else ():
+                group.update({name: 0.7 * group[name] for name in optimizer.rates if name in group})
             optimizer.task_started(told[0])
             its.task_started(told[1])
             aheads = [_numbers(its, n if kernels.formulas.counts_steps else 1) for n in (1, 2)]
@@ -133,7 +136,12 @@ class FormulaChecks(OptimizerChecks):
     def _expect_alike(self, one: Pair, other: Pair, near: float, share: float) -> None:
         """Compare weights and state."""
         (mine, others) = (
-            tensors_in([model.state_dict(), [optimizer.state[p] for p in model.parameters()]])
+            tensors_in(
+                {
+                    "state": [optimizer.state[p] for p in model.parameters()],
+                    "model": model.state_dict(),
+                }
+            )  # the cause first
             for model, optimizer in (one, other)
         )
         for name, value in mine.items():
@@ -186,13 +194,13 @@ def _distance(some: Any, others: Any) -> float:
 
 
 def _gradients(model: Model, *where: int) -> Callable[[], Tensor]:
-    """Return a closure that leaves gradients of many sizes, and of 0, drawn for each step."""
+    """Return a closure that leaves gradients of many sizes, and of 0 and -0, for each step."""
     draws = seeds.generator(0, "formulas", *where)
 
     def closure() -> Tensor:
         for parameter in model.parameters():
             sizes, signs = (torch.randn(parameter.shape, generator=draws) for _ in range(2))
-            grad = (0.1 * (2 * sizes).exp() * signs).where(sizes > -1, torch.zeros(()))
+            grad = (0.1 * (2 * sizes).exp() * signs).where(sizes > -1, 0 * signs)
             parameter.grad = grad.to(parameter)
         return torch.zeros((), dtype=parameter.dtype)
 

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnnlab.interfaces.batch import Batch
+from bnnlab.interfaces.saying import says
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close
 from bnnlab_testing.batch_checks import BatchChecks
@@ -47,6 +49,27 @@ class GradientChecks(BatchChecks):
         for seed in (1, 2):
             turned = turned and turned & self._turned(seed)
         assert not turned, f"{', '.join(sorted(turned))}: the gradient has the other sign"
+
+    def test_an_exact_rule_leaves_the_gradient_of_the_loss(self) -> None:
+        """The gradients of a rule that says `exact` are those of `batch.loss`, but for rounding.
+
+        For compiled loops make them in its place.
+        """
+        model, plain = self.make_model(), self.make_model()
+        rule = self.make(0, model)
+        if not says(rule, "exact"):
+            pytest.skip("it does not say that it is exact")
+        for index in range(2):
+            task = toy.make_task(index)
+            batch = Batch(*next(task.train.batches(toy.BATCH_SIZE)), task.loss)
+            rule.closure(model, batch)()
+            toy.ToyRule().closure(plain, batch)()
+            assert_close(
+                gradients_of(model),
+                gradients_of(plain),
+                "the gradient is not that of batch.loss: do not say `exact`",
+                rtol=1e-3,
+            )
 
     def _turned(self, seed: int) -> set[str]:
         """Return the parameters whose gradients of a rule with this seed are turned around."""

@@ -65,9 +65,9 @@ class RecordingChecks(LearnerChecks):
             for each in (own, its)
         )
         assert_same(
-            "recorded and repeated, a step learns otherwise: what changes from step to step is to "
-            "be in tensors, in step_numbers() of an optimizer or in step_started() of a rule. It "
-            "differs in",
+            "recorded and repeated, a step learns otherwise: a number of Python keeps the value "
+            "that it had then. Give it by step_numbers() of an optimizer; in step_started() of a "
+            "rule, write it into a buffer, in place. It differs in",
             *(one, other),
         )
 

@@ -107,7 +107,7 @@ class ScalesFromTheCPU(Scales):
 RECORDED = "test_a_recorded_step_can_be_repeated"
 
 
-@found_by(RECORDED, r"in step_started\(\) of a rule\. It differs in ")
+@found_by(RECORDED, r"in step_started\(\) of a rule, write it into a buffer")
 class CountsOnTheHost(Scales):
     """Has a factor that a recorded step does not change."""
 
@@ -140,7 +140,7 @@ class DrawsTheSameTwice(Scales):
             return 1.0
 
 
-@found_by(RECORDED, r"in step_numbers\(\) of an optimizer .* It differs in ")
+@found_by(RECORDED, r"Give it by step_numbers\(\) of an optimizer")
 class Cools(optimizers.Fine):
     """Computes its rate on the host, within the step."""
 

@@ -39,6 +39,42 @@ class Fine(optimizers.Fine):
         return (group["lr"],)
 
 
+@found_by(COMPUTE, "by its formulas, ")
+class KeepsTheFirstRate(optimizers.Fine):
+    """Its numbers do not follow the learning rate."""
+
+    formulas = descent
+    first = 0.0
+
+    def numbers(self, group: Group, parameter: Tensor, ahead: int = 1) -> Sequence[float]:
+        self.first = self.first or group["lr"]
+        return (self.first,)
+
+
+def by_comparison(f: Functions) -> Formulas:
+    """W <- W - lr sign(g), where -0 has the sign of 0."""
+    zero, one, sign, where = f.number(0), f.number(1), f.sign, f.where
+
+    def learn(c: Any, state: Any, sums: Any) -> Any:
+        latent = state[1] - c[0] * where(sums[0] >= zero, one, -one)
+        return sign(latent), latent
+
+    return Formulas(("latent",), learn)
+
+
+@found_by(COMPUTE, "by its formulas, ")
+class TakesZeroForPositive(Fine):
+    """Its own step takes the sign bit."""
+
+    formulas = by_comparison
+
+    def update(
+        self, group: Group, _parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        for value, grad in zip(values, grads, strict=True):
+            value.sub_(torch.copysign(torch.ones_like(grad), grad), alpha=group["lr"])
+
+
 @found_by(COMPUTE, "by its formulas, .* is up to")
 class LearnsHalf(Fine):
     """Learns half as fast as its formulas say."""

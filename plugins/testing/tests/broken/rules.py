@@ -142,6 +142,16 @@ class SumsItsOwn(Sums):
     told = {"own_objective": True}
 
 
+@found_by("test_an_exact_rule_leaves_the_gradient_of_the_loss", "do not say `exact`")
+class SaysExact(Scales):
+    """Scales gradients, and says that they are exact."""
+
+    exact = True
+
+    def factor(self, parameter: Tensor, batch: Batch) -> float:
+        return 2.0
+
+
 @found_by("test_a_last_batch_of_another_size_is_learned_from", "all gradients are zero")
 class CountsOnFullBatches(Scales):
     """Learns nothing from a batch that is not full."""
