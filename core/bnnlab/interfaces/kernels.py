@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from bnnlab.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Functions:
@@ -134,7 +136,12 @@ class Compilable:
         if isinstance(vars(cls).get("formulas"), FunctionType):  # which would be a method
             cls.formulas = staticmethod(vars(cls)["formulas"])
 
-    def numbers(self, group: dict[str, Any], parameter: Tensor, ahead: int = 1) -> Sequence[float]:
+    def numbers(
+        self,
+        group: dict[str, Any],  # noqa: ARG002
+        parameter: Tensor,  # noqa: ARG002
+        ahead: int = 1,  # noqa: ARG002
+    ) -> Sequence[float]:
         """Return the numbers c of the `formulas` in a step.
 
         Args:
@@ -142,8 +149,13 @@ class Compilable:
             parameter: The learned parameter.
             ahead: Which step: 1 is the next one, 2 that after it; 0, within a step, is this one,
                 which is counted.
+
+        Raises:
+            UsageError: If a subclass has formulas, and does not say this.
         """
-        raise NotImplementedError(f"{type(self).__name__} has formulas, and no numbers() for them")
+        raise UsageError(
+            f"{type(self).__name__} has formulas: write numbers(), which returns what they need"
+        )
 
     def formula_state(self, parameter: Tensor) -> Mapping[str, Tensor]:
         """Return what formulas find for a parameter by their `states`, also what a step makes."""

@@ -26,10 +26,7 @@ def relaxed(f: Functions) -> Formulas:
         w = (plus - minus) / (plus + minus)
         return w, w
 
-    def terms(w: Any, g: Any) -> Any:
-        return (g * (one - w * w),)
-
-    return Formulas(("lambda",), _learn(f), draw, terms=terms)
+    return _at_relaxed(f, draw)
 
 
 def tempered(f: Functions) -> Formulas:
@@ -40,6 +37,13 @@ def tempered(f: Functions) -> Formulas:
         e = exp((two * state[1] + logit(u)) / c[0])
         w = (e - one) / (e + one)
         return w, w
+
+    return _at_relaxed(f, draw)
+
+
+def _at_relaxed(f: Functions, draw: Callable[..., Any]) -> Formulas:
+    """Return the formulas of relaxed draws, by which tau dw/dlambda is 1 - w^2."""
+    one = f.number(1)
 
     def terms(w: Any, g: Any) -> Any:
         return (g * (one - w * w),)
