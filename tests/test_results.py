@@ -1,50 +1,29 @@
-"""The studies of docs/results: their files, their kept results, and the tables on their pages."""
+"""The studies of docs/results: their files, their kept results, and the tables of these."""
 
 import functools
-import importlib.util
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
-from types import ModuleType
 from typing import Any
 
 import pytest
 import tomli
 import tomli_w
 from engines import Here
+from scripts import script
 
 from bnnlab import PluginHost, UsageError
 from bnnlab.registry.recipes import find_recipes
 from bnnlab_studies.cells import file_name
 from bnnlab_studies.record import Record
 
-ROOT = Path(__file__).parents[1]
-SCRIPT, HOME = ROOT / "benchmarks" / "results.py", ROOT / "docs" / "results"
+results, rendering, studies = map(script, ("results", "generated.rendering", "generated.studies"))
+HOME = Path(__file__).parents[1] / "docs" / "results"
 FILES = sorted(HOME.glob("*/*.toml"))
-StudyOf = Callable[[str], Any]
 NAMES = [f"{file.parent.name}/{file.stem}" for file in FILES]
-
-if not SCRIPT.exists():
-    pytest.skip("the results are in the repository alone", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def results() -> ModuleType:
-    """Return the script."""
-    spec = importlib.util.spec_from_file_location("results", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def study_of(results: ModuleType) -> StudyOf:
-    """Return what finds a study by its name; each is resolved once."""
-    return functools.cache(results.study_of)
+study_of = functools.cache(studies.study_of)  # each is resolved once
 
 
 def run(seed: int, protocol: str = "p", **settings: Any) -> Record:
@@ -59,22 +38,14 @@ SCORE = {"heading": "score", "measure": "score"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_study_resolves_and_its_page_has_the_tables_of_its_kept_results(
-    name: str, results: ModuleType, study_of: StudyOf
-) -> None:
+def test_a_study_resolves_and_its_tables_show_its_kept_results(name: str) -> None:
     study, place = study_of(name)  # every cell is resolved, and fits
-    cells = results.cells_of(study, place)
-    described = study.table if isinstance(study.table, list) else [study.table]
-    printed = [*results.tables(described, cells)]
-    page = (HOME / f"{name.partition('/')[0]}.md").read_text().splitlines()
-    rows = [line for line in printed if line.startswith("|")]
-    assert bool(rows) == any(cells.values())
-    if name not in ("rules/tuning", "convolutional/tuning"):  # no page shows these
-        assert [row for row in rows if row not in page] == []
+    cells = studies.cells_of(study, place)
+    assert bool([*rendering.tables(studies.described_in(study), cells)]) == any(cells.values())
 
 
 @pytest.mark.parametrize("name", sorted({file.parent.name for file in FILES}))
-def test_every_kept_result_is_a_run_of_a_study(name: str, study_of: StudyOf) -> None:
+def test_every_kept_result_is_a_run_of_a_study(name: str) -> None:
     known = set()
     for file in (HOME / name).glob("*.toml"):
         study, place = study_of(f"{name}/{file.stem}")
@@ -84,7 +55,7 @@ def test_every_kept_result_is_a_run_of_a_study(name: str, study_of: StudyOf) -> 
 
 @pytest.mark.parametrize("folder", ["convolutional", "rules", "schedules", "vit"])
 def test_the_learning_rates_are_those_that_did_best_on_held_out_images(
-    folder: str, results: ModuleType, study_of: StudyOf
+    folder: str,
 ) -> None:
     def tuned(cell: Any) -> Any:
         its = cell.settings
@@ -93,7 +64,7 @@ def test_the_learning_rates_are_those_that_did_best_on_held_out_images(
     study, _ = study_of(folder)
     tuning, place = study_of(f"{folder}/tuning")
     accuracies = {
-        name: run["average_accuracy"] for name, (run,) in results.cells_of(tuning, place).items()
+        name: run["average_accuracy"] for name, (run,) in studies.cells_of(tuning, place).items()
     }
     for cell in study.cells:
         tried = [each for each in tuning.cells if tuned(each) == tuned(cell)]
@@ -110,7 +81,7 @@ def test_the_learning_rates_are_those_that_did_best_on_held_out_images(
     ],
 )
 def test_the_settings_of_rehearsal_are_those_that_did_best_on_held_out_images(
-    name: str, tuned: str, beside: str, results: ModuleType, study_of: StudyOf
+    name: str, tuned: str, beside: str
 ) -> None:
     def method(cell: Any) -> Any:
         return [cell.settings[kind]["name"] for kind in ("rule", "optimizer", "stream")]
@@ -123,7 +94,7 @@ def test_the_settings_of_rehearsal_are_those_that_did_best_on_held_out_images(
     tuning, place = study_of(f"rehearsal/{tuned}")
     scores = {
         cell: fmean(run["average_accuracy"] for run in runs)
-        for cell, runs in results.cells_of(tuning, place).items()
+        for cell, runs in studies.cells_of(tuning, place).items()
     }
     for cell in study.cells:
         if cell.name != beside:
@@ -132,7 +103,7 @@ def test_the_settings_of_rehearsal_are_those_that_did_best_on_held_out_images(
             assert chosen(best) == chosen(cell), cell.name
 
 
-def test_the_published_figures_of_recipes_are_those_that_the_recipes_say(study_of: StudyOf) -> None:
+def test_the_published_figures_of_recipes_are_those_that_the_recipes_say() -> None:
     said = {recipe.name: recipe.reproduces for recipe in find_recipes(PluginHost())}
     study, _ = study_of("recipes")
     figures = [each for table in study.table for each in table["figures"]["published"].items()]
@@ -144,7 +115,7 @@ def test_the_published_figures_of_recipes_are_those_that_the_recipes_say(study_o
 # ----------------------------------------------------------------------------------- tables
 
 
-def test_a_row_shows_each_seed_the_settings_and_figures_from_elsewhere(results: ModuleType) -> None:
+def test_a_row_shows_each_seed_the_settings_and_figures_from_elsewhere() -> None:
     table = {
         "title": "seeds {seed}",
         "cells": "{rule}-{m}",
@@ -159,7 +130,7 @@ def test_a_row_shows_each_seed_the_settings_and_figures_from_elsewhere(results: 
         ],
     }
     cells = {"bp-0": [run(0, optimizer={"lr": 0.1}), run(1, optimizer={"lr": 0.1})], "other": []}
-    assert [*results.tables([table], cells)] == [
+    assert [*rendering.tables([table], cells)] == [
         "seeds 0, 1",
         "",
         "| rule | score | score | published | parts | none |",
@@ -169,22 +140,20 @@ def test_a_row_shows_each_seed_the_settings_and_figures_from_elsewhere(results: 
     ]
 
 
-def test_a_cell_is_compared_with_another_by_seed(results: ModuleType) -> None:
+def test_a_cell_is_compared_with_another_by_seed() -> None:
     columns = [{"heading": "m", "text": "{m}"}, {**SCORE, "minus": "bp-0"}]
     cells = {"bp-0": [run(0), run(1)], "bp-5": [run(1), run(2)], "bp-9": [run(7)]}
-    lines = [*results.tables([{"cells": "bp-{m}", "columns": columns}], cells)]
+    lines = [*rendering.tables([{"cells": "bp-{m}", "columns": columns}], cells)]
     assert lines[2:] == ["| 5 | 0.0 (0.0) |", "| 9 | - |", ""]
 
 
-def test_figures_of_two_protocols_stand_in_two_tables_and_never_in_one_row(
-    results: ModuleType,
-) -> None:
+def test_figures_of_two_protocols_stand_in_two_tables_and_never_in_one_row() -> None:
     cells = {"a": [run(0)], "b": [run(0, protocol="q")]}
     table: dict[str, Any] = {"by": "protocol", "title": "{protocol}", "columns": [SCORE]}
-    lines = [*results.tables([table], cells)]
+    lines = [*rendering.tables([table], cells)]
     assert lines[::6] == ["p", "q"]
     with pytest.raises(UsageError, match="different protocols"):
-        [*results.tables([{"columns": [SCORE, {**SCORE, "cell": "b"}]}], cells)]
+        [*rendering.tables([{"columns": [SCORE, {**SCORE, "cell": "b"}]}], cells)]
 
 
 # ------------------------------------------------------------------------ studies, carried out
@@ -201,7 +170,6 @@ TINY = ["model.hidden=[16]", "stream=permuted-digits", "stream.tasks=2", "epochs
 @pytest.mark.parametrize("name", SHORT)
 def test_a_sweep_carries_out_a_study_and_its_table_shows_it(
     name: str,
-    results: ModuleType,
     bnn: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -234,7 +202,7 @@ def test_a_sweep_carries_out_a_study_and_its_table_shows_it(
     own = tmp_path / "home" / name  # a study of these settings keeps them
     own.mkdir(parents=True)
     (own / "study.toml").write_text((runs / "study.toml").read_text())
-    monkeypatch.setattr(results, "HOME", own.parent)
+    monkeypatch.setattr(studies, "HOME", own.parent)
     assert printed("--runs", str(runs), "--keep") == lines
     assert printed() == lines
     assert len([*own.glob("*.json")]) == 4
