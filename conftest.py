@@ -50,6 +50,7 @@ OF_THE_DECLARATION = {
     "test_an_unknown_option_is_refused_by_name",
     "test_it_says_what_it_is_and_where_it_comes_from",
     "test_its_capabilities_are_those_of_its_kind",
+    "test_its_claims_can_be_measured",
     "test_its_class_loads_and_is_documented",
     "test_its_defaults_are_within_their_own_bounds",
     "test_its_options_are_its_constructors_keywords",

@@ -32,6 +32,7 @@ NOT_RUN = {
     r".*(--engine ray|engine.address)": "needs a cluster; the tests of plugins/ray start one",
     r".*track.wandb.project": "needs an account; the tests of plugins/wandb have a server",
     r".*track.tensorboard.folder=/shared": "needs a folder that machines share",
+    r"reproduce ": "minutes or hours; the tests of plugins/claims measure a small one",
     r"tune ": "minutes; the tests of plugins/optuna run it",
     r"extract-features": "downloads weights; the tests of plugins/vision write such a file",
     r".*--schedule multistep": "is refused for the one epoch of these tests; test_policies.py",

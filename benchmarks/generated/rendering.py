@@ -113,7 +113,7 @@ def entry(
 
 def _values(column: Described, runs: Iterable[Record]) -> list[Any]:
     """Return a measure of each run that has it."""
-    found = [_at(run.result, column["measure"].split(".")) for run in runs]
+    found = [run.get(column["measure"]) for run in runs]
     return [value for value in found if value not in (None, [])]
 
 
@@ -122,27 +122,6 @@ def _differences(column: Described, runs: list[Record], without: list[Record]) -
     plain = {run["seed"]: run for run in without}
     pairs = [_values(column, (run, plain[run["seed"]])) for run in runs if run["seed"] in plain]
     return [pair[0] - pair[1] for pair in pairs if len(pair) == 2]
-
-
-def _at(place: Any, path: Sequence[str]) -> Any:
-    """Follow a path: names, positions in lists, `*` for all of a list, `2:` and `:2` for some.
-
-    Returns:
-        What is there, or None.
-    """
-    if not path:
-        return place
-    step, *rest = path
-    if isinstance(place, Mapping):
-        return _at(place.get(step), rest)
-    if not isinstance(place, list):
-        return None
-    if step == "*" or ":" in step:
-        start, _, end = step.partition(":")
-        some = slice(int(start) if start.isdigit() else None, int(end) if end else None)
-        return [_at(each, rest) for each in place[some]]
-    position = int(step)
-    return _at(place[position], rest) if -len(place) <= position < len(place) else None
 
 
 def _shown(column: Described, values: Sequence[Any], plus: float) -> str:

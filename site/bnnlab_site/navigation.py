@@ -7,7 +7,8 @@ from typing import Any
 SECTIONS: Mapping[str, Sequence[Any]] = {
     "Start": ("index.md", "start.md", "own.md", "concepts.md", "choosing.md"),
     "Guides": (
-        *("running.md", "studies.md", "deploying.md", "runtime.md", "installing.md", "faq.md"),
+        *("running.md", "studies.md", "claims.md", "deploying.md", "runtime.md", "installing.md"),
+        "faq.md",
         {"Tools": ("tools/*",)},
     ),
     "Methods": ("methods/index.md", "methods/*"),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,8 @@ from email.parser import HeaderParser
 from enum import StrEnum
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from bnnlab.errors import explain
@@ -65,6 +68,12 @@ class Plugin:
         """The package, or the one module, of a plugin that works; None for objects."""
         works = self.status is PluginStatus.OK and self.entry_point.value
         return self.entry_point.module.partition(".")[0] if works else None
+
+    @property
+    def data(self) -> Traversable | None:
+        """The folder of its package, with the files that it ships; None for a single module."""
+        package = self.package
+        return files(package) if package and hasattr(sys.modules[package], "__path__") else None
 
     def broken(self, error: str, exception: BaseException | None = None) -> "Plugin":
         """Return the plugin as a broken one."""

@@ -1,9 +1,7 @@
 """Recipes: run files in the folder `recipes` of a plugin's package."""
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
@@ -46,16 +44,10 @@ def find_recipes(host: PluginHost) -> list[Recipe]:
 def _named(host: PluginHost) -> Iterator[tuple[str, Traversable]]:
     """Yield the name of each recipe, and its file."""
     for plugin in host.plugins:
-        for file in _files(plugin.package) if plugin.package else ():
-            yield f"{plugin.name}/{file.name.removesuffix('.toml')}", file
-
-
-def _files(package: str) -> Iterator[Traversable]:
-    if not hasattr(sys.modules[package], "__path__"):
-        return  # a plugin that is one file has no folder
-    folder = files(package) / "recipes"
-    if folder.is_dir():
-        yield from (file for file in folder.iterdir() if file.name.endswith(".toml"))
+        folder = plugin.data and plugin.data / "recipes"
+        for file in folder.iterdir() if folder and folder.is_dir() else ():
+            if file.name.endswith(".toml"):
+                yield f"{plugin.name}/{file.name.removesuffix('.toml')}", file
 
 
 def _read(name: str, file: Traversable) -> Recipe:
@@ -73,17 +65,25 @@ def _read(name: str, file: Traversable) -> Recipe:
     return Recipe(name, settings=settings, short=short, **texts)
 
 
+def recipe_names(host: PluginHost) -> list[str]:
+    """Return the names of the recipes of all working plugins; no file is read."""
+    return [name for name, _ in _named(host)]
+
+
+def unknown_recipe(host: PluginHost, name: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a name that none of the known recipes has."""
+    for each in host.unavailable():
+        if name.startswith(f"{each.name}/"):
+            return NotInstalledError({f"recipe {name!r}": each.distribution})
+    hint = did_you_mean(name, known) or " `bnn list-recipes` lists all."
+    return UsageError(f"unknown recipe {name!r}.{hint}")
+
+
 def find_recipe(host: PluginHost, name: str) -> Recipe:
     """Return the recipe of this name; raise UsageError if there is none, or a faulty file."""
     recipes = dict(_named(host))
     if name not in recipes:
-        whose = [
-            each.distribution for each in host.unavailable() if name.startswith(f"{each.name}/")
-        ]
-        if whose:
-            raise NotInstalledError({f"recipe {name!r}": whose[0]})
-        hint = did_you_mean(name, recipes) or " `bnn list-recipes` lists all."
-        raise UsageError(f"unknown recipe {name!r}.{hint}")
+        raise unknown_recipe(host, name, recipes)
     recipe = _read(name, recipes[name])
     if recipe.fault:
         raise UsageError(f"recipe {name!r} is broken: {recipe.fault}")

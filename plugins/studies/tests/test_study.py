@@ -355,6 +355,28 @@ def test_a_measure_that_cannot_be_averaged_is_refused(make_run: MakeRun, tmp_pat
         Study.read(tmp_path).summary()
 
 
+def test_a_part_of_a_list_is_a_measure_and_counts_as_its_mean(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    for seed, accuracy in enumerate((0.7, 0.9)):  # rows (accuracy, 0.1) and (0.5, accuracy)
+        make_run(f"{seed}", accuracy, seed=seed)
+    study = Study.read(tmp_path)
+    record = study[0]
+    assert record["accuracy.-1.-1:"] == [0.7]
+    assert record["accuracy.-1.:1"] == record["accuracy.-1.-2:-1"] == [0.5]
+    assert record["accuracy.*.0"] == [0.7, 0.5]
+    assert record["accuracy.0:.*"] == [[0.7, 0.1], [0.5, 0.7]]
+    for name in ("accuracy.-1.1:2:1", "accuracy.*.5", "tasks.*.0", "accuracy.-:"):
+        assert record.get(name) is None, name
+    (summary,) = study.summary("accuracy.-1.:").values()
+    assert summary.mean == pytest.approx(0.65)
+    with pytest.raises(UsageError, match=r"accuracy\.\* of 0 is no number"):
+        study.summary("accuracy.*")
+    make_run("2", 0.8, seed=2, result={"accuracy": [[None, None], [None, 0.8]]})
+    (summary,) = Study.read(tmp_path).summary("accuracy.-1.:").values()
+    assert summary.missing == ("2: accuracy.-1.: was not measured",)
+
+
 def test_a_copy_of_a_run_does_not_count_twice(make_run: MakeRun, tmp_path: Path) -> None:
     for seed in (0, 1):  # a copy whose seed was edited
         make_run(f"a/{seed}", 0.7, seed=seed, result={"run_id": "ab"})

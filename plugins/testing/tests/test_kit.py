@@ -113,6 +113,7 @@ class TestEachCheckBeginsAsTheFirst(ComponentContract):
 SHOWN_BELOW = {
     "test_it_says_what_it_is_and_where_it_comes_from",
     "test_the_entry_module_is_data_alone",
+    "test_its_claims_can_be_measured",
     "test_its_capabilities_are_those_of_its_kind",
     "test_its_defaults_are_within_their_own_bounds",
     "test_its_options_are_its_constructors_keywords",

@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from types import NoneType
 from typing import Any
 
 from bnnlab.engine.continual import RECENT
@@ -166,10 +168,11 @@ def _inner(measure: str, value: Any) -> str:
 def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], list[str]]:
     """Return a cell's values of a measure per seed; and the runs without one, with the reason.
 
-    Only complete runs of one protocol count: that of the first.
+    Only complete runs of one protocol count: that of the first. A list of numbers counts as its
+    mean, if it has no gap.
 
     Raises:
-        UsageError: If a value is no number, or two runs have the same seed.
+        UsageError: If a value is no number and no list of numbers, or two runs have the same seed.
     """
     values: dict[int, float] = {}
     missing, found = [], dict[int, Record]()
@@ -181,7 +184,7 @@ def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], lis
         if own is not None and run["protocol"] != own["protocol"]:
             missing.append(f"{run.name}: another protocol than {own.name}")
             continue
-        value, seed = run.get(measure), run["seed"]
+        value, seed = _mean(run.get(measure)), run["seed"]
         if value is None:
             missing.append(f"{run.name}: {measure} was not measured")
             continue
@@ -196,6 +199,13 @@ def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], lis
             )
         values[seed], found[seed] = float(value), run
     return values, missing
+
+
+def _mean(value: Any) -> Any:
+    """Return the mean of a list of numbers, None where some are missing; all else as it is."""
+    if not isinstance(value, list) or not all(type(it) in (int, float, NoneType) for it in value):
+        return value
+    return None if None in value or not value else fmean(value)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -35,9 +35,10 @@ class Record(Mapping[str, Any]):
     """One run: its settings and measures by name, as `record["optimizer.lr"]`.
 
     A name is a dotted path: `average_accuracy`, `uncertainty.ece`, `accuracy.-1.0` (lists are
-    counted from 0, and from their end with a minus). `optimizer` is the component's name, and
-    `optimizer.name` the one with its distribution; so are `optimizer.base` and
-    `optimizer.base.name`, if it has a base. `uncertainty` is the setting, and
+    counted from 0, and from their end with a minus). `accuracy.-1.-5:` is a part of a list, as
+    Python writes it, and `*` all of one: what follows is taken of each. `optimizer` is the
+    component's name, and `optimizer.name` the one with its distribution; so are `optimizer.base`
+    and `optimizer.base.name`, if it has a base. `uncertainty` is the setting, and
     `uncertainty.ece` a measure; no other name of the two is the same. None: not measured.
 
     Attributes:
@@ -176,9 +177,14 @@ def _at(place: Any, path: str) -> Any:
         for dot in reversed([found.start() for found in re.finditer(r"\.", path)]):
             if path[:dot] in place:
                 return _at(place[path[:dot]], path[dot + 1 :])
-    elif isinstance(place, list) and re.match(r"-?\d+(\.|$)", path):
-        position, _, rest = path.partition(".")
-        return _at(place[int(position)], rest) if rest else place[int(position)]
+    elif isinstance(place, list):
+        step, _, rest = path.partition(".")
+        if re.fullmatch(r"-?\d+", step):
+            return _at(place[int(step)], rest) if rest else place[int(step)]
+        if re.fullmatch(r"\*|(-?\d+)?:(-?\d+)?", step):
+            start, _, end = step.replace("*", ":").partition(":")
+            some = place[slice(*(int(each) if each else None for each in (start, end)))]
+            return [_at(each, rest) for each in some] if rest else some
     raise KeyError(path)
 
 

@@ -13,6 +13,7 @@ from bnnlab.registry.components import Command
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.host import PluginHost
 from bnnlab_testing import fresh
+from bnnlab_testing.claim_checks import assert_claims_can_be_measured
 from bnnlab_testing.declaration_checks import assert_entry_is_data
 
 _HELP = "import sys; from bnnlab.cli import main; sys.exit(main([sys.argv[1], '--help']))"
@@ -42,6 +43,10 @@ class CommandContract:
         Name the function in `Command(target=...)`, and import nothing else of the plugin there.
         """
         assert_entry_is_data(self.offer[0])
+
+    def test_its_claims_can_be_measured(self) -> None:
+        """The cards in its plugin's claims.toml read, and the settings of both budgets fit."""
+        assert_claims_can_be_measured(PluginHost(), self.offer[0])
 
     def test_it_says_what_it_does(self) -> None:
         """It has a summary of one line, a help text, and one for each option.

@@ -21,6 +21,7 @@ from bnnlab.registry.source import FOREIGN, UnreadableError, read_class
 from bnnlab.settings.layers import choose
 from bnnlab_testing import fresh
 from bnnlab_testing.asserting import refused
+from bnnlab_testing.claim_checks import assert_claims_can_be_measured
 from bnnlab_testing.component_contract import ComponentContract
 
 _ENTRY = """
@@ -47,6 +48,10 @@ class DeclarationChecks(ComponentContract):
     def test_the_entry_module_is_data_alone(self) -> None:
         """It is imported at every start: it imports no torch, and changes nothing others share."""
         assert_entry_is_data(self.plugin)
+
+    def test_its_claims_can_be_measured(self) -> None:
+        """The cards in its plugin's claims.toml read, and the settings of both budgets fit."""
+        assert_claims_can_be_measured(self.host, self.plugin)
 
     def test_it_says_what_it_is_and_where_it_comes_from(self) -> None:
         """A summary of one line, the paper or data set, and a sentence for every option."""

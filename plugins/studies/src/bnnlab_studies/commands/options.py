@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from bnnlab.cli.choosing import layer
+from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.settings.run import MANY_HELP
 from bnnlab.settings.text import joined
@@ -37,3 +38,16 @@ def spoken(jobs: int | None, track: list[str] | None, **options: Any) -> Mapping
     """Return what the command line sets, as settings."""
     options[Kind.TRACKER] = {name: {} for name in track or ()}
     return joined([layer(options), {"engine": {} if jobs is None else {"jobs": jobs}}])
+
+
+def read_seeds(text: str) -> int | list[int]:
+    """Return what `--seeds` says: how many seeds, or a list of them.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    try:
+        numbers = [int(each) for each in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--seeds {text!r}: write a number, as 5, or a list, as 0,3,7") from None
+    return numbers if len(numbers) > 1 else numbers[0]

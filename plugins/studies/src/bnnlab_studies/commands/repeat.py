@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from bnnlab.cli.console import stoppable
 from bnnlab.engine.interruption import raising
-from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import Layer
+from bnnlab_studies.commands.options import read_seeds
 from bnnlab_studies.commands.summaries import print_study
 from bnnlab_studies.plan import command_of
 from bnnlab_studies.repeating import repeat as repeat_runs
@@ -39,7 +39,7 @@ def repeat(
         json: Whether to print one JSON document.
         vectorize: Whether the steps of all runs are made together.
     """
-    every, again, display = _read(seeds), "", None
+    every, again, display = read_seeds(seeds), "", None
 
     def begun(folder: Path) -> None:
         nonlocal again
@@ -75,11 +75,3 @@ def repeat(
     except TableError as error:
         study, faults[TABLE] = error.study, str(error)
     print_study(study, faults, json, again)
-
-
-def _read(text: str) -> int | list[int]:
-    try:
-        numbers = [int(each) for each in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--seeds {text!r}: write a number, as 5, or a list, as 0,3,7") from None
-    return numbers if len(numbers) > 1 else numbers[0]

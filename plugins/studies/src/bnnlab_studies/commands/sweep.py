@@ -22,7 +22,7 @@ from bnnlab_studies.engine import Engine, make_engine
 from bnnlab_studies.job import Job, finished, others
 from bnnlab_studies.plan import Plan, command_of, make_plan
 from bnnlab_studies.record import Record
-from bnnlab_studies.study import TABLE
+from bnnlab_studies.study import TABLE, Study
 from bnnlab_studies.study_folder import agreed
 from bnnlab_studies.sweep import TableError
 from bnnlab_studies.sweep import sweep as carry_out
@@ -71,14 +71,32 @@ def sweep(
         _print_plan(plan, made, json)
     if dry_run:
         return
-    watch = Watch(sum(len(plan.seeds) - len(runs) for runs in _done(plan)), quiet)
     again = command_of(plan.folder)
+    study, faults = shown(host, plan, made, again, quiet)
+    print_study(study, faults, json, again)
+
+
+def shown(
+    host: PluginHost, plan: Plan, engine: Engine, again: str, quiet: bool = False
+) -> tuple[Study, dict[str, str]]:
+    """Carry out what is left of a study, with its progress on standard error.
+
+    Args:
+        host: The plugins.
+        plan: Of the study.
+        engine: What carries the runs out.
+        again: The command that goes on with it, which a signal prints.
+        quiet: Whether to show no progress.
+
+    Returns:
+        The study; the faults of runs and of the table, by their names.
+    """
+    watch = Watch(sum(len(plan.seeds) - len(runs) for runs in done(plan)), quiet)
     try:
         with redirect_stdout(sys.stderr), stoppable(lambda: again), watch.progress:
-            study = carry_out(host, plan, made, watch.ended)
+            return carry_out(host, plan, engine, watch.ended), watch.faults
     except TableError as error:
-        study, watch.faults[TABLE] = error.study, str(error)
-    print_study(study, watch.faults, json, again)
+        return error.study, {**watch.faults, TABLE: str(error)}
 
 
 def _warn_of_others(jobs: Iterable[Job]) -> None:
@@ -93,17 +111,17 @@ def _warn_of_others(jobs: Iterable[Job]) -> None:
 
 
 def _print_plan(plan: Plan, engine: Engine, json: bool) -> None:
-    done = _done(plan)
+    there = done(plan)
     if json:
         about = [
             {"name": cell.name, "folder": cell.folder, "done": len(runs), "settings": cell.settings}
-            for cell, runs in zip(plan.cells, done, strict=True)
+            for cell, runs in zip(plan.cells, there, strict=True)
         ]
         where = {"folder": str(plan.folder), "engine": plan.engine.name}
         print_json({**where, "seeds": [*plan.seeds], "cells": about})
         return
     cells, seeds = len(plan.cells), len(plan.seeds)
-    seconds = [run.get("seconds", 0.0) for runs in done for run in runs]
+    seconds = [run.get("seconds", 0.0) for runs in there for run in runs]
     left = cells * seeds - len(seconds)
     what = f"{_count(cells, 'cell')} x {_count(seeds, 'seed')} = {_count(cells * seeds, 'run')}"
     print_out(f"study {plan.folder}", soft_wrap=True)
@@ -118,7 +136,7 @@ def _print_plan(plan: Plan, engine: Engine, json: bool) -> None:
     planned = [Record("", None, "planned", cell.settings, {}) for cell in plan.cells]
     names = [cell.name for cell in plan.cells]
     differing = [*group(planned)]
-    counts = [f"{len(runs)} of {seeds}" for runs in done]
+    counts = [f"{len(runs)} of {seeds}" for runs in there]
     if _parts(differing) == _parts(names) or not 1 < len(differing) == len(names):
         print_rows(("cell", "done"), [*zip(names, counts, strict=True)])
     else:
@@ -131,7 +149,7 @@ def _parts(names: Iterable[str]) -> list[list[str]]:
     return [sorted(name.split(", ")) for name in names]
 
 
-def _done(plan: Plan) -> list[list[Record]]:
+def done(plan: Plan) -> list[list[Record]]:
     """Return the runs of each cell that are done."""
     return [
         [

@@ -1,0 +1,1 @@
+"""Claims: published figures of methods, what was measured here, and what makes it again."""
