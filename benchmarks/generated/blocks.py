@@ -1,7 +1,7 @@
 """Blocks of Markdown that commands write: `<!-- generated: WHAT -->` to `<!-- end -->`.
 
 WHAT is `results.py NAME [PART ...]`, with a study, a table of it, and one value of what this is
-`by`; or `results.py summary`.
+`by`; or `results.py summary`; or `claims`, for the cards of all claims.
 """
 
 import functools
@@ -10,7 +10,9 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from bnnlab import UsageError
+from bnnlab import PluginHost, UsageError
+from generated.claims import claims
+from generated.measured import cards_of
 from generated.rendering import tables
 from generated.studies import kept
 from generated.summary import summary
@@ -42,7 +44,9 @@ def generator() -> Callable[[str], list[str]]:
                 return summary(lambda name: read(name)[1])
             case ["results.py", name, *parts]:
                 return tables(*read(name), parts)
-        raise UsageError(f"nothing generates {what!r}: write results.py NAME")
+            case ["claims"]:
+                return claims(cards_of(PluginHost()))
+        raise UsageError(f"nothing generates {what!r}: write results.py NAME, or claims")
 
     return lambda what: [*lines(what)] or NOTHING
 
