@@ -4,8 +4,9 @@
     python benchmarks/results.py --write
 
 NAME is a study: `family` is docs/results/family/study.toml, and `vit/tuning` is
-docs/results/vit/tuning.toml. Its results are kept beside it, one CELL-SEED.json per run. With
---runs they are read from a folder that `bnn sweep` made; --keep copies them from there first.
+docs/results/vit/tuning.toml. Its results are kept beside it, one CELL-SEED.json per run; those of
+another file than study.toml are in a folder that is called like it. With --runs they are read from
+a folder that `bnn sweep` made; --keep copies them from there first.
 --write writes all blocks `<!-- generated: ... -->` of the pages anew, from what is kept.
 docs/results/README.md says how a study file describes its tables.
 """

@@ -62,7 +62,9 @@ def keep(study: Plan, kept: Place, made: Plan) -> None:
             raise UsageError(f"{made.folder}: cell {cell.name!r} has other settings than the study")
         for seed in made.seeds:
             if _read(made.place(cell, seed), cell, seed):
-                shutil.copyfile(made.place(cell, seed) / RESULT, kept(cells[cell.digest], seed))
+                target = kept(cells[cell.digest], seed)
+                target.parent.mkdir(exist_ok=True)
+                shutil.copyfile(made.place(cell, seed) / RESULT, target)
 
 
 def file_of(name: str) -> Path:
@@ -74,8 +76,7 @@ def file_of(name: str) -> Path:
 def study_of(name: str) -> tuple[Plan, Place]:
     """Return a study by its name, and where its results are kept."""
     file = file_of(name)
-    apart = file.with_suffix("")  # as `tuning` beside tuning.toml
-    kept = apart if apart.is_dir() else file.parent
+    kept = file.parent if file.stem == "study" else file.with_suffix("")
     return make_plan(PluginHost(), file), lambda cell, seed: kept / f"{cell.folder}-{seed}.json"
 
 
