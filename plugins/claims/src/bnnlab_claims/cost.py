@@ -1,7 +1,7 @@
 """What a run would take, from a short piece of it. Nothing is written."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -80,7 +80,8 @@ class Cost:
 def cost_of(host: PluginHost, config: RunConfig, seconds: float = SECONDS) -> Cost:
     """Train a piece of a run on one thread, evaluate it once, and return what all would take.
 
-    What rule, optimizer and probes do between tasks is not a part of it, nor are checkpoints.
+    What rule, optimizer and probes do between tasks is not a part of it, nor are checkpoints. On
+    the CPU, processor time is counted: other work on the machine has no part in it.
 
     Args:
         host: The plugins.
@@ -93,12 +94,14 @@ def cost_of(host: PluginHost, config: RunConfig, seconds: float = SECONDS) -> Co
     """
     experiment = prepare(host, replace(config, out=None, threads=1, trackers={}))
     run, probes = experiment.made, experiment.probes
+    is_cpu = next(run.model.parameters()).device.type == "cpu"
+    clock = time.process_time if is_cpu else time.perf_counter  # others may take the core meanwhile
     with computing(1):
-        steps, per_step = _train(run, probes, seconds)
-        began = time.perf_counter()
+        steps, per_step = _train(run, probes, seconds, clock)
+        began = clock()
         evaluator, first = Evaluator(run.model, run.optimizer, run.task_ids), run.tasks[:1]
         groups = [*evaluator.predict(first, first)]
-        taken = time.perf_counter() - began
+        taken = clock() - began
     examples = sum(len(task.test) for group in groups for task, _ in group)
     piece = Piece(steps, per_step, examples, taken / examples)
     return Cost(work_of(run, further_inputs(run, probes)), piece)
@@ -108,18 +111,21 @@ class _Enough(Exception):  # noqa: N818 - no error
     """The piece is long enough."""
 
 
-def _train(run: Run, probes: Probes, seconds: float) -> tuple[int, float]:
+def _train(
+    run: Run, probes: Probes, seconds: float, clock: Callable[[], float]
+) -> tuple[int, float]:
     """Train the first task for some seconds; return how many steps were timed, and each's seconds.
 
     What happens between epochs is left out, and so is the first call, in which memory is taken and
     loops are compiled; but where nothing else is there, as with one step per epoch.
     """
     progress = Progress(untrained=[None])  # which is not scored
-    marks = [(time.perf_counter(), 0, -1)]
+    marks, ends = [(clock(), 0, -1)], list[float]()
 
     def stepped(_task: int, epoch: int, _step: int, _steps: int) -> None:
-        marks.append((time.perf_counter(), progress.steps, epoch))
-        if marks[-1][0] - marks[0][0] > seconds and len(marks) > 2:
+        marks.append((clock(), progress.steps, epoch))
+        ends.append(time.perf_counter())
+        if len(ends) > 1 and ends[-1] - ends[0] > seconds:
             raise _Enough
 
     first = replace(run, tasks=run.tasks[:1], policy=run.policy.alone(0))

@@ -144,8 +144,8 @@ def _print_cost(name: str, which: BudgetName) -> None:
         "test part; the rest is extrapolated. Not counted: what rule, optimizer and probes do "
         "between tasks, and checkpoints."
     )
-    hours = found.hours
-    print_out(f"about {hours:.2g} hours per seed, {seeds * hours:.2g} for {seeds}")
+    several = f", {seeds * found.hours:.2g} for {seeds} seeds" if seeds > 1 else ""
+    print_out(f"about {found.hours:.2g} hours per seed{several}")
 
 
 def _times(seconds: float, hours: float) -> str:
