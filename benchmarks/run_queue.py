@@ -3,10 +3,10 @@
     BNNLAB_DATA=... python benchmarks/run_queue.py RUNS [--hours H]
     python benchmarks/run_queue.py RUNS --status
 
-The first seeds of all jobs come first, then all second ones, and so on: one run at a time, in a
-process of its own, with one thread. A run that was begun goes on. Several such commands share the
-work. A run that fails is named, and the others go on; then the exit code is 1. After --hours,
-Ctrl-C or SIGTERM the run saves, and the command ends; after a signal N with 128 + N.
+The first seeds of all jobs of a tier come first, then all second ones, and so on: one run at a
+time, in a process of its own, with one thread. A run that was begun goes on. Several such commands
+share the work. A run that fails is named, and the others go on; then the exit code is 1. After
+--hours, Ctrl-C or SIGTERM the run saves, and the command ends; after a signal N with 128 + N.
 
 RUNS is a folder outside of the repository. RUNS/claims is as `bnn reproduce` makes it, and
 RUNS/STUDY as `bnn sweep` does; benchmarks/claims.py and benchmarks/results.py keep their results.
@@ -18,7 +18,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import groupby, zip_longest
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -54,11 +55,13 @@ class Entry:
         title: For people.
         plan: Of its study.
         hours: Of each run, on one core; None if nobody said.
+        tier: Which comes when all runs of a smaller one are done.
     """
 
     title: str
     plan: Plan
     hours: float | None
+    tier: int
 
     def rounds(self) -> list[list[Job]]:
         """Return its runs with the first seed, those with the second, and so on."""
@@ -72,17 +75,17 @@ def entry_of(host: PluginHost, said: Mapping[str, Any], runs: Path) -> Entry:
     Raises:
         UsageError: If it cannot be carried out.
     """
-    match dict(said):
-        case {"claim": str(name), **more} if more.keys() <= {"budget"}:
+    match {"tier": 1, **said}:
+        case {"claim": str(name), "tier": int(tier), **more} if more.keys() <= {"budget"}:
             claim, budget = find_card(host, name).claim, more.get("budget", "full")
             plan = plan_of(host, claim, budget, runs)
-            return Entry(f"{name}, {budget}", plan, budget_of(claim, budget).hours)
-        case {"study": str(name), **more} if more.keys() <= {"hours"}:
+            return Entry(f"{name}, {budget}", plan, budget_of(claim, budget).hours, tier)
+        case {"study": str(name), "tier": int(tier), **more} if more.keys() <= {"hours"}:
             plan = make_plan(host, studies.file_of(name), {"out": str(runs)})
-            return Entry(name, plan, more.get("hours"))
+            return Entry(name, plan, more.get("hours"), tier)
     raise UsageError(
         f"{shown(said)} is no job: say a claim and perhaps its budget, or a study and perhaps the "
-        "hours of each run"
+        "hours of each run; and perhaps its tier, 1, 2 and so on"
     )
 
 
@@ -107,11 +110,12 @@ def entries(host: PluginHost, runs: Path, begin: bool) -> tuple[list[Entry], lis
 
 
 def in_order(found: Iterable[Entry]) -> Iterator[tuple[Entry, Job]]:
-    """Yield all runs: those with the first seeds by the rank of their entries, and so on."""
-    ranked = [[[(entry, job) for job in jobs] for jobs in entry.rounds()] for entry in found]
-    for same in zip_longest(*ranked, fillvalue=()):
-        for jobs in same:
-            yield from jobs
+    """Yield all runs of each tier: those with the first seeds by their rank, and so on."""
+    for _, tier in groupby(sorted(found, key=attrgetter("tier")), attrgetter("tier")):
+        ranked = [[[(entry, job) for job in jobs] for jobs in entry.rounds()] for entry in tier]
+        for same in zip_longest(*ranked, fillvalue=()):
+            for jobs in same:
+                yield from jobs
 
 
 def work(found: Iterable[Entry], runs: Path, hours: float) -> list[str]:

@@ -67,11 +67,13 @@ def test_every_entry_of_the_queue_can_be_carried_out(tmp_path: Path) -> None:
     assert 0 < len({*folders}) == len(folders)
 
 
-def test_the_first_seeds_of_all_come_first_by_rank(home: Path, tmp_path: Path) -> None:
+def test_the_first_seeds_of_a_tier_come_first_by_rank(home: Path, tmp_path: Path) -> None:
     write(
         home,
+        {"study": "late", "tier": 2},
         {"study": "two"},
         {"study": "one"},
+        late=([5], {"d": {}}),
         one=([7], {"a": {}}),
         two=([1, 0], {"b": {"epochs": 2}, "c": {}}),
     )
@@ -79,6 +81,7 @@ def test_the_first_seeds_of_all_come_first_by_rank(home: Path, tmp_path: Path) -
     order = [f"{entry.title} {job}" for entry, job in run_queue.in_order(found)]
     assert order == [
         *("two b, seed 1", "two c, seed 1", "one a, seed 7", "two b, seed 0", "two c, seed 0"),
+        "late d, seed 5",
     ]
     assert {job.settings["threads"] for _, job in run_queue.in_order(found)} == {1}
     assert not (tmp_path / "runs").exists()
@@ -142,7 +145,14 @@ def test_the_fraction_of_a_run_is_that_of_its_epochs(
 
 
 @pytest.mark.parametrize(
-    "job", [{}, {"claim": "bop/x", "hours": 1}, {"study": "s", "budget": "full"}, {"study": 3}]
+    "job",
+    [
+        {},
+        {"claim": "bop/x", "hours": 1},
+        {"study": "s", "budget": "full"},
+        {"study": 3},
+        {"study": "s", "tier": "last"},
+    ],
 )
 def test_what_is_no_job_is_named(job: dict[str, Any], home: Path, tmp_path: Path) -> None:
     write(home, job, {"study": "s"}, s=([0], {"a": {}}))
