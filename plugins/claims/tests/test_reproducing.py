@@ -14,10 +14,11 @@ from bnnlab import PluginHost, UsageError
 from bnnlab.engine.evaluation import Evaluator
 from bnnlab.engine.preparing import prepare
 from bnnlab.settings.layers import resolve
-from bnnlab_claims.card import FULL, QUICK
+from bnnlab_claims.card import FULL, QUICK, Measured
 from bnnlab_claims.cost import Cost, Piece, Work, cost_of, further_inputs, work_of
 from bnnlab_claims.finding import find_card
 from bnnlab_claims.measuring import as_text, measured
+from bnnlab_claims.reading import measured_of
 from bnnlab_claims.study import plan_of
 from bnnlab_studies.record import Record
 from bnnlab_studies.study import Study
@@ -149,6 +150,15 @@ def test_values_are_of_complete_runs_in_the_order_of_seeds(acme: Acme) -> None:
         "protocol": "p",
         "minutes": 1.5,
     }
+
+
+def test_the_text_of_what_was_measured_says_it_again() -> None:
+    environment = {"commit": 'a "quoted" \\ one', "processor": "é"}
+    found = Measured((50.0, 75.25), (0, 3), "p", 1.5, environment, "2026-12-01")
+    text = as_text({"b.c": {QUICK: found}, "a": {FULL: found, QUICK: found}})
+    read = {key: measured_of(table) for key, table in tomli.loads(text).items()}
+    assert read == {"a": {"full": found, "quick": found}, "b.c": {"quick": found}}
+    assert "\nvalues = [50.0, 75.25]\nseeds = [0, 3]\n" in text
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,10 @@
 """What the runs of a study say of a claim."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
-
-import tomli_w
 
 from bnnlab.errors import UsageError
 from bnnlab.storage.files import write_atomically
@@ -72,11 +71,12 @@ def as_text(found: Mapping[str, Mapping[str, Measured]]) -> str:
     Args:
         found: What was measured with each budget, by the keys of the claims.
     """
-    tables = {
-        key: {budget: its[budget].as_toml() for budget in sorted(its)}
-        for key, its in sorted(found.items())
-    }
-    return HEAD + tomli_w.dumps(tables)
+    lines = [HEAD]
+    for key, its in sorted(found.items()):
+        for budget in sorted(its):
+            lines.append(f"\n[{json.dumps(key) if '.' in key else key}.{budget}]\n")
+            lines += [f"{name} = {json.dumps(it)}\n" for name, it in its[budget].as_toml().items()]
+    return "".join(lines)
 
 
 def write_card(folder: Path, claim: Claim, budget: BudgetName, found: Measured) -> Path:
