@@ -100,6 +100,8 @@ def test_a_file_that_cannot_be_read_is_named(acme: Acme) -> None:
     assert "claims.toml no such claim. Did you mean 'tiny'?" in fault("acme/tony")
     acme(CLAIM, MEASURED.replace("[91.0, 92.0]", "[91.0]"))
     assert "measured.toml: full: it must have one value per seed" in fault()
+    acme(CLAIM, MEASURED.replace("[0, 1]", "[0, 0]"))
+    assert "measured.toml: full: it must have one value per seed" in fault()
     acme(CLAIM, MEASURED.replace("minutes", "minuts"))
     assert "full.minuts: no such entry. Did you mean 'minutes'?" in fault()
     (package / "claims.toml").unlink()
@@ -187,6 +189,7 @@ def test_the_list_fits_eighty_columns(acme: Acme, bnn: Bnn) -> None:
     assert "acme/tiny" not in bnn("claims", "--verdict", "short").out
     assert "tiny" in bnn("claims", "--of", "optimizer:sgd", "--verdict", "matched").out
     assert narrow(bnn("claims", "acme/tiny").out)
+    assert "1 broken, which may be such, too" in bnn("claims", "--of", "sgd").err
 
 
 def test_a_card_is_shown_whole(acme: Acme, bnn: Any, document: Any) -> None:

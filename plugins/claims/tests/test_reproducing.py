@@ -22,6 +22,7 @@ from bnnlab_claims.reading import measured_of
 from bnnlab_claims.study import plan_of
 from bnnlab_studies.record import Record
 from bnnlab_studies.study import Study
+from bnnlab_studies.study_folder import held
 
 Acme = Callable[..., Path]
 Bnn = Callable[..., Any]
@@ -122,6 +123,17 @@ def test_a_budget_that_a_claim_does_not_have_is_refused(acme: Acme) -> None:
     with pytest.raises(UsageError, match=r"no budget 'quick'\. It has: full"):
         plan_of(PluginHost(), claim, QUICK)
     assert plan_of(PluginHost(), claim, FULL).folder == Path("runs/claims/acme-tiny-full")
+
+
+def test_a_study_that_is_there_keeps_its_seeds_and_its_engine(acme: Acme, runs: Path) -> None:
+    acme()
+    host = PluginHost()
+    claim = find_card(host, "acme/tiny").claim
+    with held(host, plan_of(host, claim, QUICK, runs, (4,), {"jobs": 2})):
+        plan = plan_of(host, claim, QUICK, runs)
+    assert (plan.seeds, plan.engine.options["jobs"]) == ((4, 0, 1), 2)
+    assert plan_of(host, claim, QUICK, runs, (), {"jobs": 3}).engine.options["jobs"] == 3
+    assert plan_of(host, claim, FULL, runs).seeds == (0, 1)
 
 
 # ------------------------------------------------------------------------------- measuring

@@ -1,6 +1,6 @@
 """The cards of all plugins, from the files claims.toml and measured.toml of their packages."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
 from typing import Any
 
@@ -114,8 +114,3 @@ def _tables(file: Traversable) -> tuple[Mapping[str, Any], str | None]:
         return read_toml(file), None
     except UsageError as error:
         return {}, str(error)
-
-
-def methods(cards: Iterable[Card]) -> list[str]:
-    """Return the methods that cards are of, each once, as `KIND:NAME`."""
-    return sorted({method for card in cards for method in card.claim.of})

@@ -11,6 +11,7 @@ from bnnlab_claims.card import FULL, QUICK, Budget, BudgetName, Claim, Measured
 from bnnlab_studies.sweep_file import seeds_of
 
 Text = Annotated[str, "in a file"]
+"""A text; messages on it have no advice for the command line."""
 ENVIRONMENT = ("commit", "bnnlab", "torch", "python", "processor")
 """What measured.toml says of what computed the runs."""
 PATH = re.compile(r"[\w-]+(\.([\w-]+|\*|(-?\d+)?:(-?\d+)?))*")
@@ -31,7 +32,7 @@ _QUICK = (
     Option("short", bool, None, ""),
 )
 _MEASURED = (
-    Option("values", list[float], None, "", minimum=0, maximum=100),
+    Option("values", list[float], None, "", maximum=100),
     Option("seeds", list[int], None, "", minimum=0),
     Option("protocol", Text, None, ""),
     Option("minutes", float, None, "", minimum=0),
@@ -86,12 +87,13 @@ def measured_of(table: Any) -> dict[str, Measured]:
 
 def _measured(which: BudgetName, table: Any) -> Measured:
     said = _read(table, f"{which}.", _MEASURED, ("values", "seeds", "protocol", "minutes"))
-    if not said["values"] or len(said["values"]) != len({*said["seeds"]}):
+    values, seeds = said["values"], said["seeds"]
+    if not 0 < len(values) == len(seeds) == len({*seeds}):
         raise UsageError(f"{which}: it must have one value per seed, and one or more.")
     environment = {name: said[name] for name in ENVIRONMENT if name in said}
     return Measured(
-        tuple(said["values"]),
-        tuple(said["seeds"]),
+        tuple(values),
+        tuple(seeds),
         said["protocol"],
         said["minutes"],
         environment,

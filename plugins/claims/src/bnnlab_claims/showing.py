@@ -59,7 +59,8 @@ def mean_of(found: Measured | None) -> str:
     its = found.summary
     if its.low is None or its.high is None:
         return f"{found.mean:.2f}"
-    return f"{found.mean:.2f} ({max(its.low, 0):.2f} to {min(its.high, 100):.2f})"
+    low = its.low if min(found.values) < 0 else max(its.low, 0)  # R2 may be negative
+    return f"{found.mean:.2f} ({low:.2f} to {min(its.high, 100):.2f})"
 
 
 def measured_of(found: Measured | None) -> str:
@@ -130,11 +131,9 @@ def as_dict(card: Card) -> dict[str, Any]:
     """Return a card as JSON shows it."""
     if card.fault:
         return {"name": card.claim.name, "fault": card.fault}
-    budgets = {str(which): asdict(budget) for which, budget in card.claim.budgets.items()}
     return {
         **asdict(card.claim),
-        "budgets": budgets,
-        "measured": {str(which): _figures(found) for which, found in card.measured.items()},
+        "measured": {which: _figures(found) for which, found in card.measured.items()},
         "verdict": str(card.verdict),
         "fault": None,
     }

@@ -63,7 +63,8 @@ def plan_of(
         budget: How.
         out: The folder of runs; None: what the settings say.
         seeds: In place of those of the budget.
-        engine: Name and options of what carries the runs out.
+        engine: Name and options of what carries the runs out; None: those of a study that is
+            there, else the default.
 
     Raises:
         UsageError: If the settings are wrong, or the folder holds runs with others.
@@ -76,12 +77,14 @@ def plan_of(
     folder = home / f"{claim.name.replace('/', '-')}-{budget}"
     every = tuple(seeds or budget_of(claim, budget).seeds)
     plan = Plan(folder, (cell,), every, choose_engine(host, Layer({}), engine or {}))
-    return _grown(host, plan) if (folder / PLAN).exists() else plan
+    if not (folder / PLAN).exists():
+        return plan
+    before = make_plan(host, folder)
+    return _grown(plan if engine else replace(plan, engine=before.engine), before)
 
 
-def _grown(host: PluginHost, plan: Plan) -> Plan:
-    """Return a plan with the seeds of the study in its folder before its own."""
-    before = make_plan(host, plan.folder)
+def _grown(plan: Plan, before: Plan) -> Plan:
+    """Return a plan with the seeds of the study that is in its folder before its own."""
     if {cell.digest for cell in before.cells} != {cell.digest for cell in plan.cells}:
         differences = departures(before.cells[0].settings, plan.cells[0].settings)
         what = f" ({'; '.join(differences)})" if differences else ""

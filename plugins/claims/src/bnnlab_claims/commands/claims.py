@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from bnnlab.cli.console import Json, print_json, print_out
+from bnnlab.cli.console import Json, print_json, print_out, report_note
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.host import PluginHost
 from bnnlab_claims.card import Card, Verdict
-from bnnlab_claims.finding import find_card, find_cards, methods
+from bnnlab_claims.finding import find_card, find_cards
 from bnnlab_claims.showing import as_dict, print_card, print_list
 
 
@@ -43,8 +43,12 @@ def claims(
         card = find_card(host, name)
         print_json(as_dict(card)) if json else print_card(card)
         return
-    cards = _of(find_cards(host), of)
-    chosen = [card for card in cards if verdict in (None, None if card.fault else card.verdict)]
+    cards = find_cards(host)
+    chosen = cards if of is None else _of(cards, of)
+    if verdict:
+        chosen = [card for card in chosen if card.verdict is verdict and not card.fault]
+    if lost := len([card for card in cards if card.fault and card not in chosen]):
+        report_note(f"{lost} broken, which may be such, too: `bnn claims` names each")
     if json:
         print_json({"claims": [as_dict(card) for card in chosen]})
     elif chosen:
@@ -53,17 +57,15 @@ def claims(
         print_out(f"No claim is {verdict}." if cards else "No installed plugin has a claim.")
 
 
-def _of(cards: Sequence[Card], method: str | None) -> Sequence[Card]:
-    """Return the cards of a method."""
-    if method is None:
-        return cards
-    known = methods(cards)
-    names = {name for each in known for name in (each, each.partition(":")[2])}
-    if method not in names:
-        near = did_you_mean(method, names)
+def _of(cards: Sequence[Card], method: str) -> list[Card]:
+    """Return the cards of a method, which may be written without its kind."""
+    names = {card.claim.name: _names(card) for card in cards}
+    known = set().union(*names.values())
+    if method not in known:
+        near = did_you_mean(method, known)
         raise UsageError(f"--of {method}: no claim is of a method of this name.{near}")
-    return [
-        card
-        for card in cards
-        if any(method in (each, each.partition(":")[2]) for each in card.claim.of)
-    ]
+    return [card for card in cards if method in names[card.claim.name]]
+
+
+def _names(card: Card) -> set[str]:
+    return {name for method in card.claim.of for name in (method, method.partition(":")[2])}

@@ -79,7 +79,7 @@ def reproduce(
         host = PluginHost()
         claim = find_card(host, name).claim
         every = () if seeds is None else seeds_of(read_seeds(seeds))
-        said = spoken(jobs, None, engine=engine).get("engine", {})
+        said = spoken(jobs, None, engine=engine).get("engine")
         plan = plan_of(host, claim, which, Path(out) if out else None, every, said)
         made = make_engine(host, plan.engine)
     _announce(plan, claim, which)
