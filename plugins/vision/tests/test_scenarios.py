@@ -194,14 +194,17 @@ def test_the_statistics_are_of_the_whole_training_part_whatever_is_held_out() ->
     assert torch.equal(plain.test.mean, parted.train.mean)
 
 
+@pytest.mark.parametrize(("normalise", "low"), [(False, 0), ("signed", -1)])
 @EACH
-def test_inputs_that_are_not_normalised_are_pixels_between_zero_and_one(kind: Any) -> None:
-    stream = make(kind, validation=0.1, normalise=False)
-    assert stream.protocol() == {**make(kind, validation=0.1).protocol(), "normalise": False}
+def test_inputs_that_are_not_normalised_are_pixels_up_to_one(
+    kind: Any, normalise: Any, low: int
+) -> None:
+    stream = make(kind, validation=0.1, normalise=normalise)
+    assert stream.protocol() == {**make(kind, validation=0.1).protocol(), "normalise": normalise}
     parts = [part for task in stream for part in (task.train, task.validation, task.test)]
     for part in (*parts, stream.out_of_distribution()):
         at = torch.arange(len(part))
-        assert torch.equal(part.batch(at)[0], part.raw(at)[0] / 16)
+        assert torch.equal(part.batch(at)[0], part.raw(at)[0] / 16 * (1 - low) + low)
 
 
 def test_they_are_those_of_torchvision_of_each_data_set_and_of_what_is_unknown(

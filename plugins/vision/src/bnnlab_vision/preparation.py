@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,8 @@ from bnnlab_vision.labelling import keep_share, with_noise
 from bnnlab_vision.names import listed
 from bnnlab_vision.source import Source
 from bnnlab_vision.view import View
+
+Normalise = bool | Literal["signed"]
 
 log = logging.getLogger("bnnlab.vision")  # below `bnnlab`, which the command line shows
 
@@ -103,7 +105,7 @@ class Prepared:
         seed: int,
         validation: float = 0.0,
         augment: Augment = "none",
-        normalise: bool = True,
+        normalise: Normalise = True,
         side: int | None = None,
         labelled: float = 1.0,
         label_noise: float = 0.0,
@@ -125,10 +127,11 @@ class Prepared:
         shape = padded_shape(source, side)
         if shape != source.shape:
             parts = [_pad(part, shape) for part in parts]
-        if not normalise:
+        if normalise is not True:
             assert dataset.train.mean is not None
-            mean = torch.zeros_like(dataset.train.mean)
-            std = torch.full_like(mean, source.white)
+            middle = source.white / 2 if normalise == "signed" else 0
+            mean = torch.full_like(dataset.train.mean, middle)
+            std = torch.full_like(mean, source.white - middle)
             parts = [replace(part, mean=mean, std=std) for part in parts]
         classes = source.classes
         if among is not None:

@@ -16,7 +16,7 @@ from bnnlab.markers import Above, AtLeast, AtMost, Below
 from bnnlab.seeds import permutation
 from bnnlab_vision.augmentation import Augment
 from bnnlab_vision.datasets import find_source
-from bnnlab_vision.preparation import Prepared, padded_shape
+from bnnlab_vision.preparation import Normalise, Prepared, padded_shape
 from bnnlab_vision.source import Source
 
 PERMUTATION = "permutation"
@@ -43,7 +43,7 @@ class Scenario(TaskStream):
             (Laydevant et al. 2021). imagenet: random crops, enlarged, and mirroring (Szegedy et al.
             2015).
         normalise: Whether inputs are normalised per channel by the mean and standard deviation of
-            the training data. Otherwise they are pixels in [0, 1].
+            the training data. false: they are pixels in [0, 1]. signed: in [-1, 1].
         side: Side of an image in pixels: smaller images get a black border (USPS beside MNIST in
             Laborieux et al. 2021). none: images are as published.
         labelled: Share of the training images of each class that is kept; at least one image is.
@@ -79,7 +79,7 @@ class Scenario(TaskStream):
         validation: Annotated[float, AtLeast(0), Below(1)] = 0.0,
         unknown: str = PERMUTATION,
         augment: Augment = "none",
-        normalise: bool = True,
+        normalise: Normalise = True,
         side: Annotated[int | None, AtLeast(1)] = None,
         labelled: Annotated[float, Above(0), AtMost(1)] = 1.0,
         label_noise: Annotated[float, AtLeast(0), AtMost(1)] = 0.0,
