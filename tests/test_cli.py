@@ -266,7 +266,7 @@ def test_what_does_not_fit_is_said_with_why_and_what_would(
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"rule": "drtp", "loss": "bce"}, "rule:drtp does not provide 'any-loss', which loss ="),
+        ({"rule": "eqprop", "loss": "bce"}, "'any-loss' nor 'class-losses', as loss = bce needs"),
         ({"rule": "hsic", "accumulate": 2}, "'whole-batch', which accumulate = 2 refuses"),
         ({"schedule": "one-cycle", "warmup": 1}, "and schedule is one-cycle"),
         ({"schedule_gamma": 0.5}, "schedule_gamma is for schedule = step or multistep or"),

@@ -278,8 +278,8 @@ def test_pieces_and_clips_are_the_same_at_weight_draws_at_once_and_one_by_one() 
         ({"rule": "er-ace", "accumulate": 2}, "'whole-batch', which accumulate = 2 refuses"),
         ({"epochs": [1, 2, 3]}, "epochs: 3 numbers for the 2 tasks of the stream"),
         (
-            {"rule": "drtp", "loss": "bce"},
-            "'any-loss', which loss = bce needs.* --rule dfa",
+            {"rule": "eqprop", "loss": "bce"},
+            "'any-loss' nor 'class-losses', as loss = bce needs.* would fit: --rule ",
         ),
         (
             {"loss": "bce", "label_smoothing": 0.1},

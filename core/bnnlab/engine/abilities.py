@@ -28,8 +28,9 @@ def abilities(host: PluginHost, kind: Kind, value: Any, is_made: bool) -> Abilit
     if kind is Kind.RULE:
         plain = known is None and not (isinstance(value, LearningRule) and recalls(value))
         without = {"recalls"} if plain else set()
-        if not getattr(value, "any_loss", True):
-            without.add("any-loss")
+        for ability in ("any_loss", "class_losses"):
+            if not getattr(value, ability, True):
+                without.add(ability.replace("_", "-"))
         if getattr(value, "whole_batch", False) is not True:  # a class may have a property
             without.add("whole-batch")
         return provides - without, requires

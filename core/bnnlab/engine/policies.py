@@ -72,11 +72,12 @@ def expect_loss_alone(config: RunConfig, rule: LearningRule) -> None:
     Raises:
         UsageError: If it goes by the classes themselves.
     """
-    if (config.loss, config.label_smoothing) != ("cross-entropy", 0) and not rule.any_loss:
+    told = (config.loss, config.label_smoothing) != ("cross-entropy", 0)
+    if told and not (rule.any_loss or rule.class_losses):
         raise UsageError(
             f"{'label_smoothing' if config.label_smoothing else 'loss'}: {type(rule).__name__} "
-            "learns from more than the loss of a batch: take a rule that provides 'any-loss', such "
-            "as bp."
+            "learns from more than the loss of a batch: take a rule that provides 'any-loss' or "
+            "'class-losses', such as bp."
         )
 
 

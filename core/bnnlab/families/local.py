@@ -49,7 +49,7 @@ class LocalRule(LearningRule):
     batch's loss.
     """
 
-    whole_segments = True
+    class_losses = whole_segments = True
 
     @abstractmethod
     def signal(self, number: int, output: Tensor, batch: Batch) -> Tensor:

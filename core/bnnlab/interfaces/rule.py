@@ -29,10 +29,10 @@ class LearningRule(nn.Module, ABC):
             `attach`. The checkpoint has it, and the protocol says its size and policy.
         any_loss: Whether the rule learns from the batch's loss alone, whatever its targets are and
             whatever shape its outputs have. What provides the capability "any-loss" says so here.
+        class_losses: Whether it takes any loss of a class per input; it provides "class-losses".
         whole_batch: Whether the gradient of a batch is another than the mean of those of its pieces
             (each example apart), since the rule compares examples, draws for each of them before a
-            step, or is not linear in gradients. Such a rule cannot accumulate gradients. What says
-            so here provides the capability "whole-batch".
+            step, or is not linear in gradients: it cannot accumulate, and provides "whole-batch".
         whole_segments: Whether the rule runs each segment as a whole, so that segments may be
             compiled. A rule with hooks on the layers inside must leave this False.
         stackable: Whether `differentiate` does the same for a stack of S models, each with a batch
@@ -54,7 +54,7 @@ class LearningRule(nn.Module, ABC):
             float32.
     """
 
-    any_loss = whole_batch = whole_segments = False
+    any_loss = class_losses = whole_batch = whole_segments = False
     stackable = capturable = exact = False
     waits = 0
     rate_factor = 1.0

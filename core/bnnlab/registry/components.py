@@ -18,6 +18,7 @@ CAPABILITIES: Mapping[str, str] = {
     "gradients": "rule: the closure leaves the mean loss's gradient, or a surrogate, in .grad",
     "reevaluable": "rule: the closure may be called repeatedly in a step, at other weights",
     "any-loss": "rule: learns from the batch's loss alone, whatever targets and outputs are",
+    "class-losses": "rule: takes any loss of a class per input, and learns from the class, too",
     "whole-batch": "rule: the gradient of a batch is not the mean of those of its examples",
     "recalls": "rule: chooses itself what a step learns from: past examples, or another loss",
     "latent-weights": "optimizer: keeps latent weights, and moves them by the gradients given",

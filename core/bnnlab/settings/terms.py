@@ -69,8 +69,8 @@ def unfit(config: RunConfig, choices: Mapping[Kind, Choice]) -> Iterator[str]:
     provided, _ = rule.capabilities()
     smooth = f"label_smoothing = {config.label_smoothing:g}" if config.label_smoothing else ""
     other = f"loss = {config.loss}" if config.loss != _DEFAULTS["loss"] else smooth
-    if other and "any-loss" not in provided:
-        yield f"{rule} does not provide 'any-loss', which {other} needs"
+    if other and not provided & {"any-loss", "class-losses"}:
+        yield f"{rule} provides neither 'any-loss' nor 'class-losses', as {other} needs"
     if config.accumulate > 1 and "whole-batch" in provided:
         yield f"{rule} provides 'whole-batch', which accumulate = {config.accumulate} refuses"
 

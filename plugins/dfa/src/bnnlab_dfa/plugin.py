@@ -29,7 +29,7 @@ DRTP = Component(
         "Allow for Feedforward Training of Deep Neural Networks', Front. Neurosci. 15:629892, 2021 "
         "(arXiv 1909.01311)"
     ),
-    provides=_PROVIDES,
+    provides=_PROVIDES | {"class-losses"},
     requires=_REQUIRES,
 )
 

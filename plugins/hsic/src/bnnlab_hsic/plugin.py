@@ -14,7 +14,7 @@ HSIC = Component(
         "and Kleijn, 'The HSIC Bottleneck: Deep Learning without Back-Propagation', AAAI 2020 "
         "(arXiv 1908.01580)"
     ),
-    provides=frozenset({"gradients", "reevaluable", "whole-batch"}),
+    provides=frozenset({"gradients", "reevaluable", "class-losses", "whole-batch"}),
     requires=frozenset({"segments"}),
 )
 

@@ -11,7 +11,7 @@ from bnnlab.errors import UsageError, explain
 from bnnlab.interfaces.batch import TaskLoss, joined
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.objective import Objective
-from bnnlab.interfaces.objectives import CLASSES, ClassPerPosition, RealNumbers
+from bnnlab.interfaces.objectives import CLASSES, Classes, ClassPerPosition, RealNumbers
 from bnnlab.interfaces.rule import Batch
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close
@@ -30,6 +30,17 @@ class LossChecks(RuleChecks):
         declared, has = self.provides("any-loss"), self.make().any_loss
         said = f"it {'provides' if declared else 'does not provide'} 'any-loss'"
         assert declared == has, f"{said}, and any_loss is {has}"
+
+    def test_another_loss_of_classes_is_learned(self) -> None:
+        """A rule that takes other losses has the squared hinge's gradient at the output layer."""
+        if not (self.provides("any-loss") or self.provides("class-losses")):
+            pytest.skip("it provides neither 'any-loss' nor 'class-losses'")
+        rule = self.make()
+        assert rule.any_loss or rule.class_losses, (
+            "it provides 'class-losses', and class_losses is False"
+        )
+        batch = self.batch()._replace(loss=TaskLoss(Classes("squared-hinge")))
+        self._check(self.make_model, batch)
 
     def test_real_numbers_are_learned_from(self) -> None:
         """A rule that takes any loss has the gradient of the squared error at the output layer."""

@@ -245,6 +245,7 @@ class Usual(toy.ToyRule):
 
 
 @found_by("test_the_loss_is_the_batchs_own", "with another batch.loss the gradient is the same")
+@found_by("test_another_loss_of_classes_is_learned", "another gradient than that of batch.loss")
 class UsualWithin(Usual):
     """Returns the batch's loss, and minimises the cross-entropy."""
 
@@ -267,6 +268,7 @@ class UsualOfItsOwn(toy.ToyRule):
 
 
 @found_by("test_any_loss_is_declared_as_it_is", "provides 'any-loss', and any_loss is False")
+@found_by("test_another_loss_of_classes_is_learned", "and class_losses is False")
 class HidesWhatItCan(toy.ToyRule):
     """Declares a capability that it denies."""
 
