@@ -61,10 +61,14 @@ def max_pool(x: Array) -> tuple[Array, Back]:
 
 
 def normalise(
-    x: Array, axes: tuple[int, ...], g: Array | float = 1.0, b: Array | float = 0.0
+    x: Array,
+    axes: tuple[int, ...],
+    g: Array | float = 1.0,
+    b: Array | float = 0.0,
+    eps: float = 1e-5,
 ) -> tuple[Array, Back]:
     """Return g * x_hat + b; x_hat has mean 0 and variance 1 over `axes`; g, b per channel."""
-    root = np.sqrt(x.var(axes, keepdims=True) + 1e-5)
+    root = np.sqrt(x.var(axes, keepdims=True) + eps)
     x_hat = (x - x.mean(axes, keepdims=True)) / root
     others = tuple(axis for axis in range(x.ndim) if axis != 1)
 
