@@ -19,7 +19,9 @@ from bnnlab.registry.recipes import find_recipes
 from bnnlab_studies.cells import file_name
 from bnnlab_studies.record import Record
 
-results, rendering, studies = map(script, ("results", "generated.rendering", "generated.studies"))
+results, rendering, studies, chosen = map(
+    script, ("results", "generated.rendering", "generated.studies", "chosen")
+)
 HOME = Path(__file__).parents[1] / "docs" / "results"
 FILES = sorted(HOME.glob("*/*.toml"))
 NAMES = [f"{file.parent.name}/{file.stem}" for file in FILES]
@@ -154,6 +156,63 @@ def test_figures_of_two_protocols_stand_in_two_tables_and_never_in_one_row() -> 
     assert lines[::6] == ["p", "q"]
     with pytest.raises(UsageError, match="different protocols"):
         [*rendering.tables([{"columns": [SCORE, {**SCORE, "cell": "b"}]}], cells)]
+
+
+def test_cells_are_compared_with_the_first_in_pairs_as_bnn_compare_does() -> None:
+    cells = {"a": [run(0), run(1)], "b": [run(1), run(2)], "none": [], "c": [run(0), run(1)]}
+    cells["c"][0].result["score"] = 0.8
+    lines = [*rendering.tables([{"compare": "score"}], cells)]
+    assert lines[2:] == [
+        "| b against a | 1 | +0.0 | - | - | - | - |",
+        "| c against a | 2 | +15.0 | -175.6 to +205.6 | 0.5 | 0.5 | 1 |",
+        "",
+    ]
+    assert [*rendering.tables([{"compare": "score"}], {"a": [run(0)], "b": []})] == []
+    other = {"a": [run(0)], "b": [run(0, "q")]}
+    for seed, (its,) in enumerate(other.values()):
+        its.result["protocol_description"] = {"epochs": seed}
+    with pytest.raises(UsageError, match="the protocols differ"):
+        [*rendering.tables([{"compare": "score"}], other)]
+
+
+@pytest.mark.parametrize("name", ["fair", "rules-by-optimizers", "six-tasks"])
+def test_a_study_has_the_settings_that_did_best_in_its_tuning(name: str) -> None:
+    """If this fails: python benchmarks/chosen.py NAME."""
+    assert chosen.rewritten(name) == studies.file_of(name).read_text()
+    study, _ = study_of(name)
+    cells = {cell.name: cell.settings for cell in study.cells}
+    tuning, _ = study_of(f"{name}/tuning")
+    tried = {cell.name: cell.settings for cell in tuning.cells}
+    methods = chosen.chosen(name)
+    assert methods.keys() <= cells.keys()
+    for method, best in methods.items():
+        for part in ("rule", "optimizer", "model", "batch_size", "epochs"):
+            assert cells[method][part] == tried[best][part]
+    assert not {*study.seeds} & {*tuning.seeds}
+    assert all(its["evaluate_on"] == "validation" for its in tried.values())
+
+
+def test_the_best_settings_are_chosen_once_all_were_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies, "HOME", tmp_path)
+    (tmp_path / "own").mkdir()
+    base = 'rule = "bp"\noptimizer = "adam"\nstream = "permuted-digits"\n[table]\ncolumns = '
+    base += '[{ heading = "score", measure = "score" }]\n[sweep]\nseeds = [3, 4]\ncell = [\n'
+    line = '    {{ name = "{}", optimizer.lr = {} }},\n'
+    tried = line.format("adam: 1", 0.1) + line.format("adam: 2", 0.2) + line.format("adam: 3", 0.3)
+    (tmp_path / "own" / "tuning.toml").write_text(base + tried + "]\n")
+    (tmp_path / "own" / "study.toml").write_text(base + line.format("adam", 9) + "]\n")
+    for number, scores in ((1, (0.5, 0.6)), (2, (0.9, 0.4))):
+        for seed, score in zip((3, 4), scores, strict=True):
+            kept(tmp_path / "own" / f"adam-{number}-{seed}.json", score)
+    assert chosen.rewritten("own") == base + line.format("adam", 0.1) + "]\n"  # 3 was not tried
+    kept(tmp_path / "own" / "adam-3-3.json", 0.1)
+    assert chosen.rewritten("own") == base + line.format("adam", 0.2) + "]\n"
+
+
+def kept(place: Path, score: float) -> None:
+    place.write_text(json.dumps({"accuracy": [[score]], "seconds": 1, "score": score}))
 
 
 # ------------------------------------------------------------------------ studies, carried out

@@ -9,6 +9,7 @@ from typing import Any
 from bnnlab import UsageError
 from bnnlab.errors import did_you_mean
 from bnnlab_studies.record import Record
+from generated.paired import HEADINGS, paired
 
 Described = Mapping[str, Any]
 """A table or a column, as the study file describes it."""
@@ -35,17 +36,22 @@ def tables(
     """
     known = set[str]()
     for table in described:
-        columns, name = table["columns"], table.get("name", "")
+        name = table.get("name", "")
         known.add(name)
         for group, rows in _groups(table, _rows(table, cells)).items():
             known.add(str(group))
-            if not {*parts} <= {name, str(group)}:
+            if not {*parts} <= {name, str(group)} or ("compare" in table and len(rows) < 2):
                 continue
             every = [run for _, runs in rows for run in runs]
             if title := _text(table.get("title", ""), {}, every):
                 yield from (title, "")
-            shown = ([entry(table, column, *row, cells) for column in columns] for row in rows)
-            yield from lines([column["heading"] for column in columns], shown)
+            if "compare" in table:
+                compared = {parts["cell"]: runs for parts, runs in rows}
+                yield from lines(HEADINGS, paired(compared, table["compare"]))
+            else:
+                columns = table["columns"]
+                shown = ([entry(table, column, *row, cells) for column in columns] for row in rows)
+                yield from lines([column["heading"] for column in columns], shown)
             yield ""
     if any(cells.values()) and (wrong := [part for part in parts if part not in known]):
         raise UsageError(f"no table is called {wrong[0]!r}.{did_you_mean(wrong[0], known)}")
@@ -68,7 +74,7 @@ def _rows(table: Described, cells: Cells) -> Iterator[Row]:
         if fits is None or not runs:
             continue
         parts = {**fits.groupdict(), "cell": cell}
-        if all(column.get("minus", "").format(**parts) != cell for column in table["columns"]):
+        if all(column.get("minus", "").format(**parts) != cell for column in table.get("columns", ())):
             for shown in [[run] for run in runs] if table.get("each_seed") else [runs]:
                 yield parts, shown
 
