@@ -2,9 +2,10 @@
 
     python benchmarks/chosen.py NAME [NAME ...]
 
-NAME is a folder of docs/results with a tuning.toml and a study.toml, whose cells are a line each. A cell of the tuning is
-called `METHOD: SETTINGS`. The line of the study's cell METHOD gets the settings with the best mean of what the first column
-of the tuning's table shows, over the kept results; the first settings, as long as some of the method's have no result.
+NAME is a folder of docs/results with a tuning.toml and a study.toml, whose cells are a line each.
+A cell of the tuning is `METHOD: SETTINGS`. The study's cell METHOD gets the settings with the
+best mean of what the first column of the tuning's table shows, over the kept results. As long as
+some settings of a method have no result, its cell has the first ones, if it is there at all.
 """
 
 import argparse
@@ -13,40 +14,41 @@ import sys
 from pathlib import Path
 from statistics import fmean
 
-from bnnlab import UsageError
 from generated import studies
+
+from bnnlab import UsageError
 
 LINE = re.compile(r'^    \{ name = "([^"]+)", (.*)$', re.M)
 """A cell: its name, and the rest of its line."""
 
 
-def chosen(name: str) -> dict[str, str]:
-    """Return the cell of the tuning that each method has in the study."""
+def trials(name: str) -> dict[str, dict[str, float | None]]:
+    """Return the score of each cell of the tuning, by its method; None if there is no result."""
     (table,), cells = studies.kept(f"{name}/tuning")
     measure = next(column["measure"] for column in table["columns"] if "measure" in column)
-    trials: dict[str, list[str]] = {}
-    for cell in cells:
-        trials.setdefault(cell.partition(":")[0], []).append(cell)
+    found: dict[str, dict[str, float | None]] = {}
+    for cell, runs in cells.items():
+        score = fmean(run[measure] for run in runs) if runs else None
+        found.setdefault(cell.partition(":")[0], {})[cell] = score
+    return found
 
-    def score(cell: str) -> float:
-        return fmean(run[measure] for run in cells[cell])
 
-    return {
-        method: max(tried, key=score) if all(map(cells.get, tried)) else tried[0]
-        for method, tried in trials.items()
-    }
+def chosen(name: str) -> dict[str, str]:
+    """Return the best cell of the tuning by its method, where all were tried."""
+    found = trials(name).items()
+    return {method: max(its, key=its.get) for method, its in found if None not in its.values()}
 
 
 def rewritten(name: str) -> str:
     """Return the text of the study's file with the settings that are chosen."""
     tuning, study = (studies.file_of(f"{name}/{it}").read_text() for it in ("tuning", "study"))
-    settings, best = dict(LINE.findall(tuning)), chosen(name)
-
-    def line(found: re.Match[str]) -> str:
-        cell, given = found.groups()
-        return f'    {{ name = "{cell}", {settings[best[cell]] if cell in best else given}'
-
-    return LINE.sub(line, study)
+    settings, known = dict(LINE.findall(tuning)), dict(LINE.findall(study))
+    best = {method: next(iter(its)) for method, its in trials(name).items() if method in known}
+    best |= chosen(name)
+    lines = known | {method: settings[cell] for method, cell in best.items()}
+    head, _, _ = study.partition("cell = [\n")
+    cells = (f'    {{ name = "{cell}", {rest}\n' for cell, rest in lines.items())
+    return f"{head}cell = [\n{''.join(cells)}]\n"
 
 
 def main() -> None:
@@ -57,7 +59,7 @@ def main() -> None:
         for name in parser.parse_args().names:
             place: Path = studies.file_of(name)
             place.write_text(rewritten(name), encoding="utf-8", newline="\n")
-            print(place, *sorted(chosen(name).values()), sep="\n  ")
+            print(place, *chosen(name).values(), sep="\n  ")
     except UsageError as error:
         sys.exit(str(error))
 

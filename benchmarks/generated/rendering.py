@@ -74,7 +74,9 @@ def _rows(table: Described, cells: Cells) -> Iterator[Row]:
         if fits is None or not runs:
             continue
         parts = {**fits.groupdict(), "cell": cell}
-        if all(column.get("minus", "").format(**parts) != cell for column in table.get("columns", ())):
+        if all(
+            column.get("minus", "").format(**parts) != cell for column in table.get("columns", ())
+        ):
             for shown in [[run] for run in runs] if table.get("each_seed") else [runs]:
                 yield parts, shown
 
