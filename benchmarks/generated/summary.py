@@ -47,4 +47,4 @@ def _protocol(row: Described, cell: str, cells: Cells) -> str:
     if not cells.get(cell):
         nearest = did_you_mean(cell, [name for name, runs in cells.items() if runs])
         raise UsageError(f"summary.toml: {row['study']} has no result of {cell!r}.{nearest}")
-    return cells[cell][0]["protocol"][:8]
+    return str(cells[cell][0]["protocol"])[:8]
