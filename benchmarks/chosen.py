@@ -24,7 +24,7 @@ LINE = re.compile(r'^    \{ name = "([^"]+)", (.*)$', re.M)
 
 def trials(name: str) -> dict[str, dict[str, float | None]]:
     """Return the score of each cell of the tuning, by its method; None if there is no result."""
-    (table,), cells = studies.kept(f"{name}/tuning")
+    (table, *_), cells = studies.kept(f"{name}/tuning")
     measure = next(column["measure"] for column in table["columns"] if "measure" in column)
     found: dict[str, dict[str, float | None]] = {}
     for cell, runs in cells.items():

@@ -5,8 +5,9 @@
 
 The first seeds of all jobs of a tier come first, then all second ones, and so on: one run at a
 time, in a process of its own, with one thread. A run that was begun goes on. Several such commands
-share the work. A run that fails is named, and the others go on; then the exit code is 1. After
---hours, Ctrl-C or SIGTERM the run saves, and the command ends; after a signal N with 128 + N.
+share the work. A cell of a study whose tuning is not done waits for it. A run that fails is named,
+and the others go on; then the exit code is 1. After --hours, Ctrl-C or SIGTERM the run saves, and
+the command ends; after a signal N with 128 + N.
 
 RUNS is a folder outside of the repository. RUNS/claims is as `bnn reproduce` makes it, and
 RUNS/STUDY as `bnn sweep` does; benchmarks/claims.py and benchmarks/results.py keep their results.
@@ -24,6 +25,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import chosen
 import tomli
 from filelock import FileLock, Timeout
 from generated import studies
@@ -35,6 +37,7 @@ from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import CONFIG, METRICS, RESULT, read_metrics
 from bnnlab_claims.finding import find_card
 from bnnlab_claims.study import budget_of, plan_of
+from bnnlab_studies.cells import listed
 from bnnlab_studies.job import Job, Outcome, finished, perform
 from bnnlab_studies.local import LocalExecutor
 from bnnlab_studies.plan import Plan, make_plan
@@ -56,12 +59,14 @@ class Entry:
         plan: Of its study.
         hours: Of each run, on one core; None if nobody said.
         tier: Which comes when all runs of a smaller one are done.
+        waiting: Cells of the study whose settings are not chosen yet; the plan is without them.
     """
 
     title: str
     plan: Plan
     hours: float | None
     tier: int
+    waiting: tuple[str, ...] = ()
 
     def rounds(self) -> list[list[Job]]:
         """Return its runs with the first seed, those with the second, and so on."""
@@ -82,11 +87,21 @@ def entry_of(host: PluginHost, said: Mapping[str, Any], runs: Path) -> Entry:
             return Entry(f"{name}, {budget}", plan, budget_of(claim, budget).hours, tier)
         case {"study": str(name), "tier": int(tier), **more} if more.keys() <= {"hours"}:
             plan = make_plan(host, studies.file_of(name), {"out": str(runs)})
-            return Entry(name, plan, more.get("hours"), tier)
+            waiting = unchosen(name, plan)
+            cells = tuple(cell for cell in plan.cells if cell.name not in waiting)
+            return Entry(name, replace(plan, cells=cells), more.get("hours"), tier, waiting)
     raise UsageError(
         f"{shown(said)} is no job: say a claim and perhaps its budget, or a study and perhaps the "
         "hours of each run; and perhaps its tier, 1, 2 and so on"
     )
+
+
+def unchosen(name: str, plan: Plan) -> tuple[str, ...]:
+    """Return the cells of a study whose tuning is not done: their settings are not chosen yet."""
+    if "/" in name or not studies.file_of(f"{name}/tuning").exists():
+        return ()
+    trials = chosen.trials(name)
+    return tuple(it.name for it in plan.cells if None in trials.get(it.name, {}).values())
 
 
 def entries(host: PluginHost, runs: Path, begin: bool) -> tuple[list[Entry], list[str]]:
@@ -101,7 +116,12 @@ def entries(host: PluginHost, runs: Path, begin: bool) -> tuple[list[Entry], lis
     for said in tomli.loads(QUEUE.read_text(encoding="utf-8"))["job"]:
         try:
             entry = entry_of(host, said, runs)
-            plan = entry.plan
+            plan, name = entry.plan, entry.title
+            if entry.waiting:
+                how = f"keep the results of {name}/tuning, then python benchmarks/chosen.py {name}"
+                faults.append(f"{name}: {listed(entry.waiting)} not chosen yet: {how}")
+            if not plan.cells:
+                continue
             with held(host, plan) if begin else nullcontext(agreed(host, plan)) as plan:
                 found.append(replace(entry, plan=plan))
         except UsageError as error:
@@ -224,7 +244,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     if faults:
-        sys.exit("\n".join(["failed:", *faults]))
+        sys.exit("\n".join(["not done:", *faults]))
 
 
 if __name__ == "__main__":

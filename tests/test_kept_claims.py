@@ -8,6 +8,7 @@ import tomli
 from scripts import script
 
 from bnnlab import PluginHost, UsageError
+from bnnlab.registry.components import Kind
 from bnnlab_claims.card import FULL, Budget, Card, Claim, Measured
 from bnnlab_claims.finding import MEASURED
 from bnnlab_claims.study import plan_of
@@ -39,6 +40,14 @@ def test_each_measured_file_is_what_the_kept_results_give() -> None:
     assert len(files) > 1
     said = {file: file.read_text(encoding="utf-8") if file.exists() else "" for file in files}
     assert said == files
+
+
+def test_every_rule_and_optimizer_has_a_card() -> None:
+    host = PluginHost()
+    shipped = {str(it) for kind in (Kind.RULE, Kind.OPTIMIZER) for _, it in host.components(kind)}
+    claimed = {method for card in kept.cards_of(host) for method in card.claim.of}
+    assert len(shipped) > 20
+    assert shipped - claimed == set()
 
 
 # ------------------------------------------------------------------------------------ keeping
