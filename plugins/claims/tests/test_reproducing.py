@@ -232,11 +232,12 @@ def test_the_counted_work_is_what_a_complete_run_does(
     experiment = prepare(host, resolve(host, [SMALL, more]))
     work = work_of(experiment.made, further_inputs(experiment.made, experiment.probes))
     experiment.run(lambda *at: steps.append(at))
-    assert work == Work(len(steps), len(predicted), sum(predicted))
+    epochs = len({at[:2] for at in steps})
+    assert work == Work(len(steps), epochs, len(predicted), sum(predicted))
 
 
 def test_the_cost_is_time_times_number() -> None:
-    cost = Cost(Work(7_200_000, 10, 36_000), Piece(100, 0.002, 500, 0.1))
+    cost = Cost(Work(7_200_000, 5, 10, 36_000), Piece(100, 0.002, 500, 0.1))
     assert (cost.training, cost.evaluation) == (pytest.approx(4.0), pytest.approx(1.0))
     assert cost.hours == pytest.approx(5.0)
 

@@ -28,11 +28,13 @@ class Work:
 
     Attributes:
         steps: Optimizer steps; at most, where a task may end early.
+        epochs: The same of epochs. A checkpoint is saved after each.
         test_sets: Parts of tasks that are predicted, each time they are.
         examples: In all these.
     """
 
     steps: int
+    epochs: int
     test_sets: int
     examples: int
 
@@ -145,9 +147,9 @@ def further_inputs(run: Run, probes: Probes) -> list[Examples]:
 
 def work_of(run: Run, further: Sequence[Examples] = ()) -> Work:
     """Return what a run computes, with the `further` inputs that each evaluation predicts."""
-    steps = sum(run.steps_of(task) for task in run.tasks)
+    steps, epochs = (sum(map(of, run.tasks)) for of in (run.steps_of, run.epochs_of))
     sizes = [len(part) for part in _predicted(run, further)]
-    return Work(steps, len(sizes), sum(sizes))
+    return Work(steps, epochs, len(sizes), sum(sizes))
 
 
 def _predicted(run: Run, further: Sequence[Examples]) -> Iterator[Examples]:

@@ -142,7 +142,7 @@ def _print_cost(name: str, which: BudgetName) -> None:
     print_out(
         f"Timed: {piece.steps:,} steps of the first task, and {piece.examples:,} examples of its "
         "test part; the rest is extrapolated. Not counted: what rule, optimizer and probes do "
-        "between tasks, and checkpoints."
+        f"between tasks, and checkpoints, one after each of {work.epochs:,} epochs."
     )
     several = f", {seeds * found.hours:.2g} for {seeds} seeds" if seeds > 1 else ""
     print_out(f"about {found.hours:.2g} hours per seed{several}")
