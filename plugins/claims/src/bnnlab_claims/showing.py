@@ -23,7 +23,7 @@ def print_list(cards: Sequence[Card]) -> None:
     """Print a line or two for each card, those with a fault last; then how many have which."""
     rows = [_row(card) for card in cards if not card.fault]
     if rows:
-        print_rows(("claim", "published", "ours", "seeds", "verdict"), rows, split=_by_plugin)
+        print_rows(("claim", "published", "ours", "seeds", "verdict"), rows)
     for card in cards:
         if card.fault:
             print_out(line((card.claim.name, "bold"), f" broken: {card.fault}"))
@@ -38,11 +38,6 @@ def _row(card: Card) -> tuple[str, ...]:
     ours = f"quick: {mean_of(quick)}" if quick and not full else mean_of(full)
     seeds = len(found.seeds) if (found := full or quick) else "-"
     return card.claim.name, published_of(card.claim), ours, str(seeds), str(card.verdict)
-
-
-def _by_plugin(name: str) -> tuple[str, str]:
-    plugin, _, key = name.partition("/")
-    return f"{plugin}/", f"  {key}"
 
 
 def published_of(claim: Claim) -> str:
