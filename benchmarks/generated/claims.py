@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from bnnlab_claims.card import FULL, QUICK, Card, Verdict
-from bnnlab_claims.showing import expected_of, measured_of, published_of
+from bnnlab_claims.showing import expected_of, measured_of, published_of, runs_of
 from generated.rendering import lines
 
 HEADINGS = ("claim", "what is measured", "published", "ours", "quick", "hours per seed", "why")
@@ -29,14 +29,13 @@ def claims(cards: Sequence[Card]) -> Iterator[str]:
 
 def _row(card: Card) -> list[str]:
     claim, full, quick = card.claim, card.claim.budgets[FULL], card.claim.budgets.get(QUICK)
-    few = f", {claim.published_seeds} seeds" if claim.published_seeds else ""
     short = card.measured.get(QUICK)
     expected = f"expected {expected_of(quick, short)}" if quick and quick.expect else ""
     quickly = [measured_of(short)] * bool(short) + [expected] * bool(expected)
     row = [
         f"`{claim.name}`",
         f"{claim.says} {claim.source}, {claim.place}",
-        published_of(claim) + few,
+        published_of(claim) + runs_of(claim),
         measured_of(card.measured.get(FULL)),
         "; ".join(quickly),
         "" if full.hours is None else f"{full.hours:g}",

@@ -66,6 +66,12 @@ def measured_of(found: Measured | None) -> str:
     return f"{mean_of(found)}, {seeds_of(found.seeds)}{alone}"
 
 
+def runs_of(claim: Claim) -> str:
+    """Return how many runs the published figure is the mean of, after a comma; empty if unsaid."""
+    count = claim.published_seeds
+    return f", {count} seed{'s' if count > 1 else ''}" if count else ""
+
+
 def seeds_of(seeds: Sequence[int]) -> str:
     """Return seeds in words."""
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
@@ -85,9 +91,8 @@ def print_card(card: Card) -> None:
     claim = card.claim
     print_out(line((claim.name, "bold"), "  ", (card.verdict, COLOURS.get(card.verdict, ""))))
     print_out(claim.says, indent=4)
-    few = f", {claim.published_seeds} seeds" if claim.published_seeds else ""
     rows = [
-        ("published", published_of(claim) + few),
+        ("published", published_of(claim) + runs_of(claim)),
         ("ours", measured_of(card.measured.get(FULL))),
         ("source", f"{claim.source}, {claim.place}"),
         ("of", ", ".join(claim.of)),
