@@ -5,9 +5,10 @@
 
 The first seeds of all jobs of a tier come first, then all second ones, and so on: one run at a
 time, in a process of its own, with one thread. A run that was begun goes on. Several such commands
-share the work. A cell of a study whose tuning is not done waits for it. A run that fails is named,
-and the others go on; then the exit code is 1. After --hours, Ctrl-C or SIGTERM the run saves, and
-the command ends; after a signal N with 128 + N.
+share the work. A run that two jobs have is made for the first of them alone. A cell of a study
+whose tuning is not done waits for it. A run that fails is named, and the others go on; then the
+exit code is 1. After --hours, Ctrl-C or SIGTERM the run saves, and the command ends; after a signal
+N with 128 + N.
 
 RUNS is a folder outside of the repository. RUNS/claims is as `bnn reproduce` makes it, and
 RUNS/STUDY as `bnn sweep` does; benchmarks/claims.py and benchmarks/results.py keep their results.
@@ -50,6 +51,10 @@ LOCKS = ".queue"
 """Where this command says, in the folder of runs, what it is about to do."""
 
 
+Part = tuple[str, int]
+"""The digest of a cell, and a seed."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A job of the queue.
@@ -60,6 +65,7 @@ class Entry:
         hours: Of each run, on one core; None if nobody said.
         tier: Which comes when all runs of a smaller one are done.
         waiting: Cells of the study whose settings are not chosen yet; the plan is without them.
+        elsewhere: Cells and seeds that a job before it has, too.
     """
 
     title: str
@@ -67,11 +73,20 @@ class Entry:
     hours: float | None
     tier: int
     waiting: tuple[str, ...] = ()
+    elsewhere: frozenset[Part] = frozenset()
+
+    @property
+    def parts(self) -> list[Part]:
+        """Its cells with each seed, in the order of the plan's jobs."""
+        return [(cell.digest, seed) for seed in self.plan.seeds for cell in self.plan.cells]
 
     def rounds(self) -> list[list[Job]]:
-        """Return its runs with the first seed, those with the second, and so on."""
-        jobs, size = self.plan.jobs(threads=1), len(self.plan.cells)
-        return [jobs[first : first + size] for first in range(0, len(jobs), size)]
+        """Return its own runs with the first seed, those with the second, and so on."""
+        rounds: dict[int, list[Job]] = {seed: [] for seed in self.plan.seeds}
+        for part, job in zip(self.parts, self.plan.jobs(threads=1), strict=True):
+            if part not in self.elsewhere:
+                rounds[part[1]].append(job)
+        return [*rounds.values()]
 
 
 def entry_of(host: PluginHost, said: Mapping[str, Any], runs: Path) -> Entry:
@@ -112,7 +127,7 @@ def entries(host: PluginHost, runs: Path, begin: bool) -> tuple[list[Entry], lis
         runs: The folder of runs.
         begin: Whether to make the folders of their studies.
     """
-    found, faults = list[Entry](), list[str]()
+    found, faults, known = list[Entry](), list[str](), set[Part]()
     for said in tomli.loads(QUEUE.read_text(encoding="utf-8"))["job"]:
         try:
             entry = entry_of(host, said, runs)
@@ -123,7 +138,8 @@ def entries(host: PluginHost, runs: Path, begin: bool) -> tuple[list[Entry], lis
             if not plan.cells:
                 continue
             with held(host, plan) if begin else nullcontext(agreed(host, plan)) as plan:
-                found.append(replace(entry, plan=plan))
+                found.append(replace(entry, plan=plan, elsewhere=frozenset(known)))
+                known.update(found[-1].parts)
         except UsageError as error:
             faults.append(f"{said.get('claim', said.get('study'))}: {error}")
     return found, faults

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import tomli
+import tomli_w
 from scripts import script
 
 from bnnlab import PluginHost, UsageError
@@ -14,7 +15,8 @@ from bnnlab_claims.finding import MEASURED
 from bnnlab_claims.study import plan_of
 from bnnlab_studies.job import perform
 
-claims_script, kept, cards = map(script, ("claims", "generated.measured", "generated.claims"))
+claims_script, kept = map(script, ("claims", "generated.measured"))
+cards, studies = map(script, ("generated.claims", "generated.studies"))
 SETTINGS = {"stream": {"tasks": 2}, "model": {"hidden": [16]}, "epochs": 1}
 TINY = Claim(
     "demo/tiny",
@@ -96,6 +98,23 @@ def test_kept_results_say_what_the_runs_said_without_places_of_the_machine(
     full = tomli.loads(text)["tiny"]["full"]
     assert (len(full["values"]), full["seeds"]) == (1, [0])
     assert {"torch", "python", "bnnlab", "date"} <= full.keys()
+
+
+def test_a_study_shows_the_runs_of_a_claim_with_the_settings_of_its_cell(
+    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.keep(host, carry_out(host, tmp_path / "runs"))
+    monkeypatch.setattr(studies, "HOME", tmp_path / "kept")
+    same = {"name": "same", "recipe": TINY.recipe, **SETTINGS}
+    cells = [same, {**same, "name": "other", "epochs": 2}]
+    file = tmp_path / "kept" / "both" / "study.toml"
+    file.parent.mkdir()
+    file.write_text(tomli_w.dumps({"sweep": {"seeds": [1, 2], "cell": cells}}))
+    _, runs = studies.kept("both")
+    assert {name: [run["seed"] for run in its] for name, its in runs.items()} == {
+        "same": [1],
+        "other": [],
+    }
 
 
 def test_without_kept_results_nothing_is_measured(host: PluginHost) -> None:

@@ -87,6 +87,14 @@ def test_the_first_seeds_of_a_tier_come_first_by_rank(home: Path, tmp_path: Path
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_run_of_two_jobs_is_made_for_the_first_alone(home: Path, tmp_path: Path) -> None:
+    cells = {"a": {}, "b": {"epochs": 2}}
+    write(home, {"study": "one"}, {"study": "two"}, one=([0], {"c": {}}), two=([0, 1], cells))
+    found, _ = run_queue.entries(PluginHost(), tmp_path / "runs", begin=False)
+    order = [f"{entry.title} {job}" for entry, job in run_queue.in_order(found)]
+    assert order == ["one c, seed 0", "two b, seed 0", "two a, seed 1", "two b, seed 1"]
+
+
 def test_what_fails_is_named_and_left_and_what_is_done_is_not_done_again(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """The studies of docs/results: their files, their runs and their kept results."""
 
+import functools
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -9,8 +10,10 @@ from typing import Any
 
 from bnnlab import PluginHost, UsageError
 from bnnlab.engine.continual import recent_accuracy
+from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import CONFIG, RESULT
 from bnnlab.storage.rows import unpacked
+from bnnlab_studies.cells import digest
 from bnnlab_studies.plan import Cell, Plan, make_plan
 from bnnlab_studies.record import Record
 from generated.rendering import Cells, Described
@@ -74,10 +77,23 @@ def file_of(name: str) -> Path:
 
 
 def study_of(name: str) -> tuple[Plan, Place]:
-    """Return a study by its name, and where its results are kept."""
+    """Return a study by its name, and where its results are kept: its own, or those of a claim."""
     file = file_of(name)
     kept = file.parent if file.stem == "study" else file.with_suffix("")
-    return make_plan(PluginHost(), file), lambda cell, seed: kept / f"{cell.folder}-{seed}.json"
+
+    def place(cell: Cell, seed: int) -> Path:
+        own = kept / f"{cell.folder}-{seed}.json"
+        return own if own.exists() else runs_of_claims(HOME).get((cell.digest, seed), own)
+
+    return make_plan(PluginHost(), file), place
+
+
+@functools.cache
+def runs_of_claims(home: Path) -> Mapping[tuple[str, int], Path]:
+    """Return the results of claims that are kept, by the digest of their settings and the seed."""
+    folders = [file.parent for file in sorted((home / "claims").glob("*/*/*/" + CONFIG))]
+    settings = {folder: read_config(folder / CONFIG) for folder in folders}
+    return {(digest(its), its["seed"]): folder for folder, its in settings.items()}
 
 
 def kept(name: str) -> tuple[list[Described], Cells]:
