@@ -5,10 +5,10 @@
 
 The first seeds of all jobs of a tier come first, then all second ones, and so on: one run at a
 time, in a process of its own, with one thread. A run that was begun goes on. Several such commands
-share the work. A run that two jobs have is made for the first of them alone. A cell of a study
-whose tuning is not done waits for it. A run that fails is named, and the others go on; then the
-exit code is 1. After --hours, Ctrl-C or SIGTERM the run saves, and the command ends; after a signal
-N with 128 + N.
+share the work. A run of a study that a claim has, too, is made for the claim alone. A cell of a
+study whose tuning is not done waits for it. A run that fails is named, and the others go on; then
+the exit code is 1. After --hours, Ctrl-C or SIGTERM the run saves, and the command ends; after a
+signal N with 128 + N.
 
 RUNS is a folder outside of the repository. RUNS/claims is as `bnn reproduce` makes it, and
 RUNS/STUDY as `bnn sweep` does; benchmarks/claims.py and benchmarks/results.py keep their results.
@@ -17,7 +17,7 @@ RUNS/STUDY as `bnn sweep` does; benchmarks/claims.py and benchmarks/results.py k
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
@@ -65,7 +65,8 @@ class Entry:
         hours: Of each run, on one core; None if nobody said.
         tier: Which comes when all runs of a smaller one are done.
         waiting: Cells of the study whose settings are not chosen yet; the plan is without them.
-        elsewhere: Cells and seeds that a job before it has, too.
+        is_claim: Whether its plan is of a claim.
+        elsewhere: Of a study: cells and seeds that claims have, too.
     """
 
     title: str
@@ -73,7 +74,8 @@ class Entry:
     hours: float | None
     tier: int
     waiting: tuple[str, ...] = ()
-    elsewhere: frozenset[Part] = frozenset()
+    is_claim: bool = False
+    elsewhere: Set[Part] = frozenset()
 
     @property
     def parts(self) -> list[Part]:
@@ -99,7 +101,8 @@ def entry_of(host: PluginHost, said: Mapping[str, Any], runs: Path) -> Entry:
         case {"claim": str(name), "tier": int(tier), **more} if more.keys() <= {"budget"}:
             claim, budget = find_card(host, name).claim, more.get("budget", "full")
             plan = plan_of(host, claim, budget, runs)
-            return Entry(f"{name}, {budget}", plan, budget_of(claim, budget).hours, tier)
+            hours = budget_of(claim, budget).hours
+            return Entry(f"{name}, {budget}", plan, hours, tier, is_claim=True)
         case {"study": str(name), "tier": int(tier), **more} if more.keys() <= {"hours"}:
             plan = make_plan(host, studies.file_of(name), {"out": str(runs)})
             waiting = unchosen(name, plan)
@@ -127,7 +130,7 @@ def entries(host: PluginHost, runs: Path, begin: bool) -> tuple[list[Entry], lis
         runs: The folder of runs.
         begin: Whether to make the folders of their studies.
     """
-    found, faults, known = list[Entry](), list[str](), set[Part]()
+    found, faults = list[Entry](), list[str]()
     for said in tomli.loads(QUEUE.read_text(encoding="utf-8"))["job"]:
         try:
             entry = entry_of(host, said, runs)
@@ -138,11 +141,12 @@ def entries(host: PluginHost, runs: Path, begin: bool) -> tuple[list[Entry], lis
             if not plan.cells:
                 continue
             with held(host, plan) if begin else nullcontext(agreed(host, plan)) as plan:
-                found.append(replace(entry, plan=plan, elsewhere=frozenset(known)))
-                known.update(found[-1].parts)
+                found.append(replace(entry, plan=plan))
         except UsageError as error:
             faults.append(f"{said.get('claim', said.get('study'))}: {error}")
-    return found, faults
+    claimed = {part for entry in found if entry.is_claim for part in entry.parts}
+    own = [it if it.is_claim else replace(it, elsewhere=claimed) for it in found]
+    return own, faults
 
 
 def in_order(found: Iterable[Entry]) -> Iterator[tuple[Entry, Job]]:

@@ -15,6 +15,7 @@ from filelock import FileLock
 from scripts import FOLDER, script
 
 from bnnlab import PluginHost
+from bnnlab_claims.card import FULL, QUICK, Budget, Card, Claim
 
 run_queue, studies = map(script, ("run_queue", "generated.studies"))
 SMALL: dict[str, Any] = {
@@ -87,12 +88,22 @@ def test_the_first_seeds_of_a_tier_come_first_by_rank(home: Path, tmp_path: Path
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_of_two_jobs_is_made_for_the_first_alone(home: Path, tmp_path: Path) -> None:
-    cells = {"a": {}, "b": {"epochs": 2}}
-    write(home, {"study": "one"}, {"study": "two"}, one=([0], {"c": {}}), two=([0, 1], cells))
+def test_a_run_of_a_study_that_a_claim_has_is_made_for_the_claim(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = Budget((0,), {**SMALL, "stream": {"tasks": 2}})
+    claim = Claim("demo/tiny", recipe="demo/bp-adam", budgets={FULL: budget, QUICK: budget})
+    monkeypatch.setattr(run_queue, "find_card", lambda *_: Card(claim))
+    recipe = {"recipe": "demo/bp-adam", **budget.settings}
+    quick = {"claim": "demo/tiny", "budget": "quick"}
+    cells = {"a": recipe, "b": {**recipe, "epochs": 2}}
+    write(home, {"study": "s"}, quick, {"claim": "demo/tiny"}, s=([0, 1], cells))
     found, _ = run_queue.entries(PluginHost(), tmp_path / "runs", begin=False)
     order = [f"{entry.title} {job}" for entry, job in run_queue.in_order(found)]
-    assert order == ["one c, seed 0", "two b, seed 0", "two a, seed 1", "two b, seed 1"]
+    assert order == [
+        *("s b, seed 0", "demo/tiny, quick demo/tiny, seed 0", "demo/tiny, full demo/tiny, seed 0"),
+        *("s a, seed 1", "s b, seed 1"),
+    ]
 
 
 def test_what_fails_is_named_and_left_and_what_is_done_is_not_done_again(
