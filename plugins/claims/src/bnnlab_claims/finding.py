@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
 from typing import Any
 
+from bnnlab.engine.figures import SHARE
 from bnnlab.engine.result import MEASURES
 from bnnlab.errors import NotInstalledError, UsageError, did_you_mean
 from bnnlab.registry.components import PARTS
@@ -13,7 +14,7 @@ from bnnlab.registry.index import read_toml
 from bnnlab.registry.recipes import recipe_names, unknown_recipe
 from bnnlab_claims.card import Card, Claim
 from bnnlab_claims.reading import claim_of, measured_of
-from bnnlab_studies.results import units_of
+from bnnlab_studies.results import range_of, units_of
 
 CLAIMS, MEASURED = "claims.toml", "measured.toml"
 
@@ -55,7 +56,8 @@ class _Known:
         self._host, self._recipes = host, recipe_names(host)
         offers = [offer for entry in host.index.plugins for offer in entry.offers]
         self._methods = {*offers, *(str(component) for _, component in host.components())}
-        self._measures = {name.partition(".")[0] for name in (*MEASURES, *units_of(host))}
+        self._units = units_of(host)
+        self._measures = {name.partition(".")[0] for name in (*MEASURES, *self._units)}
         working = (each for each in host.plugins if each.status is PluginStatus.OK)
         self._silent = {each.name for each in (*host.plugins, *host.unavailable())} - {
             each.name for each in working
@@ -78,6 +80,11 @@ class _Known:
         if head not in self._measures:
             near = did_you_mean(head, self._measures)
             raise UsageError(f"measure: no result has {head!r}.{near}")
+        if range_of(claim.measure, SHARE, self._units) != (0, 1):
+            raise UsageError(
+                f"measure: {claim.measure} is no share from 0 to 1 of which more is better. "
+                "Figures of claims are in %."
+            )
 
 
 def _cards(plugin: str, folder: Traversable, known: _Known) -> Iterator[Card]:

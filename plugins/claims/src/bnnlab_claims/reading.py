@@ -68,6 +68,11 @@ def _budget_of(which: BudgetName, table: Any) -> Budget:
     settings = table.get("settings", {})
     if not isinstance(settings, Mapping):
         raise UsageError(f"{which}.settings: {shown(settings)} is not a table of settings.")
+    if own := [name for name in ("seed", "name", "out") if name in settings]:
+        raise UsageError(
+            f"{which}.settings: {own[0]} is none of a claim: `seeds` says the seeds, and "
+            "`bnn reproduce` the folder."
+        )
     expect = said.pop("expect", None)
     if expect is not None and not (len(expect) == 2 and expect[0] < expect[1]):
         raise UsageError(f"{which}.expect: {shown(expect)}. Write [low, high], both in %.")

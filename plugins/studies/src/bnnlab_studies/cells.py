@@ -168,11 +168,10 @@ def _inner(measure: str, value: Any) -> str:
 def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], list[str]]:
     """Return a cell's values of a measure per seed; and the runs without one, with the reason.
 
-    Only complete runs of one protocol count: that of the first. A list of numbers counts as its
-    mean, if it has no gap.
+    Only complete runs of one protocol count: that of the first.
 
     Raises:
-        UsageError: If a value is no number and no list of numbers, or two runs have the same seed.
+        UsageError: If a value is no number, or two runs have the same seed.
     """
     values: dict[int, float] = {}
     missing, found = [], dict[int, Record]()
@@ -184,7 +183,7 @@ def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], lis
         if own is not None and run["protocol"] != own["protocol"]:
             missing.append(f"{run.name}: another protocol than {own.name}")
             continue
-        value, seed = _mean(run.get(measure)), run["seed"]
+        value, seed = value_of(run, measure), run["seed"]
         if value is None:
             missing.append(f"{run.name}: {measure} was not measured")
             continue
@@ -201,9 +200,12 @@ def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], lis
     return values, missing
 
 
-def _mean(value: Any) -> Any:
-    """Return the mean of a list of numbers, None where some are missing; all else as it is."""
-    if not isinstance(value, list) or not all(type(it) in (int, float, NoneType) for it in value):
+def value_of(run: Record, measure: str) -> Any:
+    """Return a run's value of a measure; of a part of a list (`:`, `*`) the mean, without gaps."""
+    value = run.get(measure)
+    if not isinstance(value, list) or not {":", "*"} & {*measure}:
+        return value
+    if not all(type(it) in (int, float, NoneType) for it in value):
         return value
     return None if None in value or not value else fmean(value)
 

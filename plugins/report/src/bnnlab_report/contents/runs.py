@@ -4,7 +4,7 @@ from bnnlab.errors import BnnlabError, first_line
 from bnnlab_report.blocks import Block, Cell, Figure, Figures, Folded, Note, Section, Table, number
 from bnnlab_report.contents import matrices
 from bnnlab_report.material import Material
-from bnnlab_studies.cells import by_seed, few
+from bnnlab_studies.cells import by_seed, few, value_of
 from bnnlab_studies.inspection import partial, state_of
 from bnnlab_studies.record import Record
 
@@ -20,7 +20,7 @@ def section(material: Material) -> Section:
             cell,
             str(run.get("seed", "unknown")),
             run.status,
-            *(number(name, run.get(name), material.score) for name in _measures(material)),
+            *(number(name, value_of(run, name), material.score) for name in _measures(material)),
             run.result.get("protocol", "none yet"),
         ]
         for cell, runs in material.cells.items()
