@@ -171,7 +171,7 @@ def test_a_setting_that_belongs_to_all_that_is_tried_has_no_condition(plan: Any)
     [
         ("[tune.space]\nschedule_gamma = [0.1, 0.5]", "space.schedule_gamma: .* is constant"),
         ('[tune.space]\nloss = ["bce", "squared-hinge"]\nlabel_smoothing = [0.0, 0.1]', "loss is"),
-        ('[tune.space]\nrule = ["dfa", "drtp"]\nloss = ["cross-entropy", "bce"]', "loss = bce"),
+        ('[tune.space]\nrule = ["dfa", "eqprop"]\nloss = ["cross-entropy", "bce"]', "loss = bce"),
         ('[tune.space]\nrule = ["dfa", "hsic"]\naccumulate = { low = 1, high = 2 }', "whole-batch"),
         (f'sampler = "grid"\n{SETTINGS}', "label_smoothing does"),
     ],
