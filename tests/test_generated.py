@@ -17,7 +17,6 @@ PAGES = [page for page in blocks.pages() if "<!-- generated:" in page.read_text(
 MARKED = re.compile(r"^<!-- (generated|measured): ([^\n]+) -->$.*?^<!-- end -->$", re.M | re.S)
 MEASURED = {
     "eqprop.md": ["python benchmarks/eqprop.py --profile"],
-    "online.md": ["metrics.jsonl of the run of docs/results/online/published.toml, so far"],
     "parity.md": ["python benchmarks/parity.py"] * 2,
 }
 """Tables whose figures are of no study, by what measured them."""
