@@ -23,7 +23,7 @@ rule = "bp"
 optimizer = "meta"
 stream = { name = "permuted-digits", tasks = 2 }
 model = { name = "mlp", hidden = [16] }
-epochs = 5
+epochs = 10
 batch_size = 10
 threads = 1
 device = "cpu"
