@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,7 +85,7 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
         path: A file, or where none is.
         keep: As in `write_atomically`.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{threading.get_native_id()}.part")
     try:
         with part.open("w+b") as file:
             yield file
